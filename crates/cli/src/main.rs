@@ -1,0 +1,3 @@
+//! The `opid` program: one file per command.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Environments for language-model agents. No machine learning in here.
+
+pub mod environment;

@@ -1,0 +1,1 @@
+//! The method: rollout, skills, algorithms, trainer, evaluation.
