@@ -1,6 +1,13 @@
 //! Decoder language models of the Qwen2 and Qwen3 families: weights, tokens, forward, backward, sampling.
 
-pub mod chat;
+pub mod batch;
 pub mod checkpoint;
 pub mod config;
-pub mod tokenizer;
+pub mod decoder;
+pub mod error;
+pub mod graph;
+pub mod kernels;
+pub mod model;
+pub mod optimizer;
+pub mod parameters;
+pub mod sampling;

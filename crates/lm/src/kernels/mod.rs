@@ -1,0 +1,56 @@
+//! The arithmetic of the decoder: each kernel is a `forward`/`backward` pair over plain slices.
+//!
+//! Rows are tokens; a matrix is row-major. Work is split into chunks whose size does not depend on
+//! the number of threads, so results do not either.
+
+pub mod attention;
+pub mod embedding;
+pub mod head;
+pub mod math;
+pub mod matmul;
+pub mod norm;
+pub mod rope;
+pub mod swiglu;
+
+/// Runs `f` compiled for the widest vector instructions this processor has.
+///
+/// `f` must be small enough to be inlined: only then are its loops compiled for that target.
+#[inline(always)]
+pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// A mutable base address that several workers share, each writing places no other one touches.
+#[derive(Clone, Copy)]
+pub struct SharedMut(*mut f32);
+
+// SAFETY: a plain address; every use site states why its writes do not overlap.
+unsafe impl Send for SharedMut {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMut {}
+
+impl SharedMut {
+    /// Wraps the start of `slice`.
+    pub fn new(slice: &mut [f32]) -> Self {
+        SharedMut(slice.as_mut_ptr())
+    }
+
+    /// The address `offset` floats after the start.
+    ///
+    /// # Safety
+    /// `offset` lies within the slice this was made from.
+    pub unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: promised by the caller.
+        unsafe { self.0.add(offset) }
+    }
+
+    /// `len` floats from `offset` on.
+    ///
+    /// # Safety
+    /// The range lies within the slice this was made from, and no other reference to any of it is
+    /// alive while the result is.
+    pub unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: promised by the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(offset), len) }
+    }
+}

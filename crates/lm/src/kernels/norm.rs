@@ -1,0 +1,85 @@
+//! RMSNorm: `y = w * x / sqrt(mean(x²) + eps)`, over whole rows or over each head of a row.
+
+use rayon::prelude::*;
+
+use super::{math, vectorised};
+
+/// Rows per piece of work.
+const ROWS: usize = 64;
+
+/// Normalises every row of `x[rows, w.len()]` into `y`.
+pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], eps: f32) {
+    let d = w.len();
+    y.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * d)).for_each(|(y, x)| {
+        vectorised(|| {
+            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                row(y, x, w, eps);
+            }
+        })
+    });
+}
+
+/// Normalises one row; `y`, `x` and `w` have the same length.
+#[inline(always)]
+pub fn row(y: &mut [f32], x: &[f32], w: &[f32], eps: f32) {
+    let scale = inverse_rms(x, eps);
+    for ((y, &x), &w) in y.iter_mut().zip(x).zip(w) {
+        *y = x * scale * w;
+    }
+}
+
+/// `1 / sqrt(mean(x²) + eps)`.
+#[inline(always)]
+fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+    1.0 / (math::dot(x, x) / x.len() as f32 + eps).sqrt()
+}
+
+/// Gradient of one row.
+///
+/// With `g = dy * w` and `r = 1/rms`: `dx = r g - x r³ mean(g x)`; `dw += dy x r`.
+/// The result is added to `dx` when `accumulate`, else replaces it.
+#[inline(always)]
+pub fn row_backward(
+    dx: &mut [f32],
+    dw: &mut [f32],
+    dy: &[f32],
+    x: &[f32],
+    w: &[f32],
+    eps: f32,
+    accumulate: bool,
+) {
+    let d = x.len();
+    let (dy, w, dw, dx) = (&dy[..d], &w[..d], &mut dw[..d], &mut dx[..d]);
+    let r = inverse_rms(x, eps);
+    let mean = math::sum(d, |i| dy[i] * w[i] * x[i]) / d as f32;
+    let c = r * r * r * mean;
+    for i in 0..d {
+        dw[i] += dy[i] * x[i] * r;
+        let g = dy[i] * w[i] * r - x[i] * c;
+        dx[i] = if accumulate { dx[i] + g } else { g };
+    }
+}
+
+/// Adds the input gradient of [`forward`] to `dx` and the weight gradient to `dw`.
+pub fn backward(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], w: &[f32], eps: f32) {
+    let d = w.len();
+    let partial: Vec<Vec<f32>> = dx
+        .par_chunks_mut(ROWS * d)
+        .zip(dy.par_chunks(ROWS * d).zip(x.par_chunks(ROWS * d)))
+        .map(|(dx, (dy, x))| {
+            let mut dw = vec![0.0; d];
+            vectorised(|| {
+                let rows = dx.chunks_exact_mut(d).zip(dy.chunks_exact(d)).zip(x.chunks_exact(d));
+                for ((dx, dy), x) in rows {
+                    row_backward(dx, &mut dw, dy, x, w, eps, true);
+                }
+            });
+            dw
+        })
+        .collect();
+    for p in partial {
+        for (a, b) in dw.iter_mut().zip(p) {
+            *a += b;
+        }
+    }
+}
