@@ -3,4 +3,6 @@
 pub mod chat;
 pub mod checkpoint;
 pub mod config;
+pub mod error;
+mod json;
 pub mod tokenizer;
