@@ -99,7 +99,7 @@ impl ModelConfig {
         let head_dim = match (fields.optional_size("head_dim")?, family) {
             (Some(width), _) => width,
             (None, Family::Qwen3) => 128,
-            (None, Family::Qwen2) if hidden_size % num_heads == 0 => hidden_size / num_heads,
+            (None, Family::Qwen2) if hidden_size.is_multiple_of(num_heads) => hidden_size / num_heads,
             (None, Family::Qwen2) => {
                 let reason =
                     format!("hidden_size {hidden_size} is no multiple of num_attention_heads {num_heads}");
@@ -133,13 +133,13 @@ impl ModelConfig {
 
     /// Checks that the numbers fit together; the error says which do not.
     pub fn check(&self) -> Result<(), String> {
-        if self.num_heads % self.num_kv_heads != 0 {
+        if !self.num_heads.is_multiple_of(self.num_kv_heads) {
             return Err(format!(
                 "num_attention_heads {} is no multiple of num_key_value_heads {}",
                 self.num_heads, self.num_kv_heads
             ));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim {} is odd, but rotary embeddings turn pairs", self.head_dim));
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {

