@@ -1,14 +1,137 @@
 //! A batch of token sequences as a forest: every distinct prefix is held, and computed, once.
 //!
-//! A node is a segment of tokens that continues its parent. Group members share the node of the task
-//! prompt, the turns of an episode continue one another, and a context that differs from some turn on
-//! (a skill in the history) is a branch.
+//! Group members share the tokens of the task prompt, the turns of an episode continue one another,
+//! and a context that differs from some token on (a skill in the history) is a branch. Nobody has to
+//! say where: [`TreeBuilder`] finds what sequences have in common as they are added.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-/// A segment of a [`TreeBatch`].
+/// A place in a tree: the end of some prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Node(usize);
+pub struct Node(u32);
+
+/// No node.
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    token: u32,
+    parent: u32,
+    first_child: u32,
+    last_child: u32,
+    sibling: u32,
+}
+
+/// Collects sequences and merges their common prefixes.
+#[derive(Debug, Default)]
+pub struct TreeBuilder {
+    links: Vec<Link>,
+    /// The child of a node that holds a token.
+    children: HashMap<(u32, u32), u32>,
+    roots: Vec<u32>,
+    targets: Vec<(u32, u32)>,
+}
+
+impl TreeBuilder {
+    /// A builder without trees.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a tree: an empty prefix. Trees share nothing with one another.
+    pub fn root(&mut self) -> Node {
+        let id = self.links.len() as u32;
+        self.links.push(Link { token: 0, parent: NONE, first_child: NONE, last_child: NONE, sibling: NONE });
+        self.roots.push(id);
+        Node(id)
+    }
+
+    /// The prefix `node` followed by `tokens`.
+    pub fn extend(&mut self, node: Node, tokens: &[u32]) -> Node {
+        tokens.iter().fold(node, |node, &token| self.child(node, token))
+    }
+
+    /// As [`extend`](Self::extend), and asks for the log-probability of each of `tokens`.
+    ///
+    /// Returns the numbers of the new targets. The tree must hold a token already: the first token
+    /// of a sequence has no distribution to be scored under.
+    pub fn score(&mut self, node: Node, tokens: &[u32]) -> (Node, Range<usize>) {
+        assert!(self.links[node.0 as usize].parent != NONE, "the first token of a sequence cannot be scored");
+        let first = self.targets.len();
+        let end = tokens.iter().fold(node, |node, &token| {
+            self.targets.push((node.0, token));
+            self.child(node, token)
+        });
+        (end, first..self.targets.len())
+    }
+
+    fn child(&mut self, node: Node, token: u32) -> Node {
+        let new = self.links.len() as u32;
+        let child = *self.children.entry((node.0, token)).or_insert(new);
+        if child == new {
+            let link = Link { token, parent: node.0, first_child: NONE, last_child: NONE, sibling: NONE };
+            self.links.push(link);
+            let last = self.links[node.0 as usize].last_child;
+            if last == NONE {
+                self.links[node.0 as usize].first_child = new;
+            } else {
+                self.links[last as usize].sibling = new;
+            }
+            self.links[node.0 as usize].last_child = new;
+        }
+        Node(child)
+    }
+
+    /// Number of tokens held so far.
+    pub fn rows(&self) -> usize {
+        self.links.len() - self.roots.len()
+    }
+
+    /// Lays the trees out, depth first, one row per token.
+    pub fn build(self) -> TreeBatch {
+        let mut batch = TreeBatch { trees: self.roots.len(), ..TreeBatch::default() };
+        let mut row_of = vec![NONE; self.links.len()];
+        let mut run_of: Vec<usize> = Vec::with_capacity(self.rows());
+        let mut stack = Vec::new();
+        for (tree, &root) in self.roots.iter().enumerate() {
+            stack.push(self.links[root as usize].first_child);
+            while let Some(id) = stack.pop() {
+                if id == NONE {
+                    continue;
+                }
+                let link = self.links[id as usize];
+                let row = batch.tokens.len();
+                row_of[id as usize] = row as u32;
+                batch.tokens.push(link.token);
+                let above = if link.parent == root { None } else { Some(row_of[link.parent as usize] as usize) };
+                batch.positions.push(above.map_or(0, |a| batch.positions[a] + 1));
+                match above {
+                    // Right behind its parent: the same run.
+                    Some(above) if above + 1 == row => {
+                        batch.runs[run_of[above]].rows.end += 1;
+                        run_of.push(run_of[above]);
+                    }
+                    above => {
+                        let context = above.map_or(Vec::new(), |above| {
+                            let run: &Run = &batch.runs[run_of[above]];
+                            let mut context = run.context.clone();
+                            context.push(run.rows.start..above + 1);
+                            context
+                        });
+                        run_of.push(batch.runs.len());
+                        batch.runs.push(Run { rows: row..row + 1, context, tree });
+                    }
+                }
+                stack.push(link.sibling);
+                stack.push(link.first_child);
+            }
+        }
+        batch.target_rows = self.targets.iter().map(|&(node, _)| row_of[node as usize]).collect();
+        batch.target_tokens = self.targets.iter().map(|&(_, token)| token).collect();
+        batch
+    }
+}
 
 /// Consecutive rows that form one path, and the rows of their ancestors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,18 +144,11 @@ pub struct Run {
     pub tree: usize,
 }
 
-#[derive(Clone, Debug)]
-struct Segment {
-    rows: Range<usize>,
-    run: usize,
-}
-
-/// A forest of token segments, one row per token.
+/// A forest of tokens, one row each, and the tokens to be scored.
 #[derive(Clone, Debug, Default)]
 pub struct TreeBatch {
     tokens: Vec<u32>,
     positions: Vec<u32>,
-    segments: Vec<Segment>,
     runs: Vec<Run>,
     trees: usize,
     target_rows: Vec<u32>,
@@ -40,66 +156,6 @@ pub struct TreeBatch {
 }
 
 impl TreeBatch {
-    /// A batch without rows.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Starts a tree with `tokens`, which must not be empty.
-    pub fn root(&mut self, tokens: &[u32]) -> Node {
-        assert!(!tokens.is_empty(), "a tree needs at least one token");
-        let start = self.tokens.len();
-        let tree = self.trees;
-        self.trees += 1;
-        self.runs.push(Run { rows: start..start + tokens.len(), context: Vec::new(), tree });
-        self.push(tokens, 0, self.runs.len() - 1)
-    }
-
-    /// Continues `parent` with `tokens`; returns `parent` itself when there are none.
-    pub fn child(&mut self, parent: Node, tokens: &[u32]) -> Node {
-        if tokens.is_empty() {
-            return parent;
-        }
-        let end = self.segments[parent.0].rows.end;
-        let run = self.segments[parent.0].run;
-        let start = self.tokens.len();
-        let position = self.positions[end - 1] + 1;
-        // A child right behind its parent lengthens the parent's run, if the parent ends it.
-        if end == start && self.runs[run].rows.end == end {
-            self.runs[run].rows.end += tokens.len();
-            return self.push(tokens, position, run);
-        }
-        let mut context = self.runs[run].context.clone();
-        context.push(self.runs[run].rows.start..end);
-        let tree = self.runs[run].tree;
-        self.runs.push(Run { rows: start..start + tokens.len(), context, tree });
-        self.push(tokens, position, self.runs.len() - 1)
-    }
-
-    fn push(&mut self, tokens: &[u32], position: u32, run: usize) -> Node {
-        let start = self.tokens.len();
-        self.tokens.extend_from_slice(tokens);
-        self.positions.extend((position..).take(tokens.len()));
-        self.segments.push(Segment { rows: start..start + tokens.len(), run });
-        Node(self.segments.len() - 1)
-    }
-
-    /// Continues `parent` with `tokens` and asks for the log-probability of each of them.
-    ///
-    /// Returns the new node and the numbers of the targets.
-    pub fn scored_child(&mut self, parent: Node, tokens: &[u32]) -> (Node, Range<usize>) {
-        let first = self.target_rows.len();
-        let mut source = self.segments[parent.0].rows.end - 1;
-        let node = self.child(parent, tokens);
-        let start = self.tokens.len() - tokens.len();
-        for (i, &token) in tokens.iter().enumerate() {
-            self.target_rows.push(source as u32);
-            self.target_tokens.push(token);
-            source = start + i;
-        }
-        (node, first..self.target_rows.len())
-    }
-
     /// Number of rows (tokens held).
     pub fn rows(&self) -> usize {
         self.tokens.len()
@@ -146,24 +202,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_is_one_run_and_a_branch_sees_its_ancestors() {
-        let mut batch = TreeBatch::new();
-        let task = batch.root(&[1, 2, 3]);
-        let (a, ta) = batch.scored_child(task, &[4, 5]);
-        let a2 = batch.child(a, &[6]);
-        let (_, tb) = batch.scored_child(task, &[7]);
-        let skill = batch.child(a, &[8, 9]);
-        let (_, tc) = batch.scored_child(skill, &[6, 10]);
-        assert_eq!(batch.child(a2, &[]), a2);
-        assert_eq!(batch.runs().len(), 3);
-        assert_eq!(batch.runs()[0].rows, 0..6);
-        assert_eq!(batch.runs()[1], Run { rows: 6..7, context: vec![0..3], tree: 0 });
-        assert_eq!(batch.runs()[2], Run { rows: 7..11, context: vec![0..5], tree: 0 });
-        assert_eq!(batch.positions(), &[0, 1, 2, 3, 4, 5, 3, 5, 6, 7, 8]);
-        assert_eq!(ta, 0..2);
-        assert_eq!(tb, 2..3);
-        assert_eq!(tc, 3..5);
-        assert_eq!(batch.target_rows(), &[2, 3, 2, 8, 9]);
-        assert_eq!(batch.target_tokens(), &[4, 5, 7, 6, 10]);
+    fn common_prefixes_are_held_once() {
+        let mut b = TreeBuilder::new();
+        let root = b.root();
+        let task = b.extend(root, &[1, 2, 3]);
+        let (a, ta) = b.score(task, &[4, 5]);
+        b.extend(a, &[6]);
+        // A second episode that begins like the first and then differs.
+        let (_, tb) = b.score(task, &[4, 7]);
+        let skill = b.extend(a, &[8, 9]);
+        let (_, tc) = b.score(skill, &[6, 10]);
+        let other = b.root();
+        b.extend(other, &[1, 2]);
+        assert_eq!(b.rows(), 13);
+        let batch = b.build();
+        assert_eq!(batch.tokens(), &[1, 2, 3, 4, 5, 6, 8, 9, 6, 10, 7, 1, 2]);
+        assert_eq!(batch.positions(), &[0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 4, 0, 1]);
+        assert_eq!(batch.trees(), 2);
+        assert_eq!(batch.runs().len(), 4);
+        assert_eq!(batch.runs()[0], Run { rows: 0..6, context: vec![], tree: 0 });
+        assert_eq!(batch.runs()[1], Run { rows: 6..10, context: vec![0..5], tree: 0 });
+        assert_eq!(batch.runs()[2], Run { rows: 10..11, context: vec![0..4], tree: 0 });
+        assert_eq!(batch.runs()[3], Run { rows: 11..13, context: vec![], tree: 1 });
+        assert_eq!((ta, tb, tc), (0..2, 2..4, 4..6));
+        assert_eq!(batch.target_rows(), &[2, 3, 2, 3, 7, 8]);
+        assert_eq!(batch.target_tokens(), &[4, 5, 4, 7, 6, 10]);
     }
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use opid_lm::batch::TreeBatch;
+use opid_lm::batch::{TreeBatch, TreeBuilder};
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::graph::Workspace;
 use opid_lm::kernels::head::TokenGrad;
@@ -60,13 +60,14 @@ fn row_tokens(golden: &Value, row: usize) -> (usize, Vec<u32>) {
 
 /// Both rows as one batch, every token but the first a target.
 fn batch(golden: &Value) -> TreeBatch {
-    let mut batch = TreeBatch::new();
+    let mut builder = TreeBuilder::new();
     for row in 0..2 {
         let (_, tokens) = row_tokens(golden, row);
-        let root = batch.root(&tokens[..1]);
-        batch.scored_child(root, &tokens[1..]);
+        let root = builder.root();
+        let first = builder.extend(root, &tokens[..1]);
+        builder.score(first, &tokens[1..]);
     }
-    batch
+    builder.build()
 }
 
 /// Fails with the first few differences when any exceeds its bound.

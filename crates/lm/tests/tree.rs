@@ -1,7 +1,7 @@
 //! A tree batch gives the log-probabilities and gradients of separate sequences, and the decoder
 //! those of the scorer.
 
-use opid_lm::batch::TreeBatch;
+use opid_lm::batch::{TreeBatch, TreeBuilder};
 use opid_lm::config::{Family, ModelConfig};
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::graph::Workspace;
@@ -48,9 +48,10 @@ fn tokens(n: usize, seed: u64) -> Vec<u32> {
 /// A group of two episodes of three turns, each turn with a branch whose history holds a skill.
 /// Returns the tree and the same paths as separate trees, with the target numbers of each path.
 fn tree_and_paths() -> (TreeBatch, TreeBatch, Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>) {
-    let (mut tree, mut flat, mut pairs) = (TreeBatch::new(), TreeBatch::new(), Vec::new());
+    let (mut tree, mut flat, mut pairs) = (TreeBuilder::new(), TreeBuilder::new(), Vec::new());
     let task = tokens(70, 1);
-    let root = tree.root(&task);
+    let root = tree.root();
+    let root = tree.extend(root, &task);
     for episode in 0..2 {
         let (mut node, mut history) = (root, task.clone());
         let mut branches = Vec::new();
@@ -60,25 +61,27 @@ fn tree_and_paths() -> (TreeBatch, TreeBatch, Vec<(std::ops::Range<usize>, std::
             let skill = tokens(8, 90 + turn as u64);
             branches.push((node, history.clone(), [skill, observation.clone()].concat(), response.clone()));
             let (next, targets) = {
-                let observed = tree.child(node, &observation);
-                tree.scored_child(observed, &response)
+                let observed = tree.extend(node, &observation);
+                tree.score(observed, &response)
             };
             history.extend(&observation);
-            let base = flat.root(&history);
-            let (_, alone) = flat.scored_child(base, &response);
+            let root = flat.root();
+            let base = flat.extend(root, &history);
+            let (_, alone) = flat.score(base, &response);
             pairs.push((targets, alone));
             history.extend(&response);
             node = next;
         }
         for (node, history, context, response) in branches {
-            let node = tree.child(node, &context);
-            let (_, targets) = tree.scored_child(node, &response);
-            let base = flat.root(&[history, context].concat());
-            let (_, alone) = flat.scored_child(base, &response);
+            let node = tree.extend(node, &context);
+            let (_, targets) = tree.score(node, &response);
+            let root = flat.root();
+            let base = flat.extend(root, &[history, context].concat());
+            let (_, alone) = flat.score(base, &response);
             pairs.push((targets, alone));
         }
     }
-    (tree, flat, pairs)
+    (tree.build(), flat.build(), pairs)
 }
 
 fn coefficient(i: usize) -> TokenGrad {
@@ -165,8 +168,9 @@ fn the_sampler_gives_the_scorers_log_probabilities() {
         let mut shared = Sequence::default();
         decoder.extend(&mut [Entry { sequence: &mut shared, tokens: &task }]);
         let mut sequences = vec![shared; 5];
-        let mut batch = TreeBatch::new();
-        let root = batch.root(&task);
+        let mut batch = TreeBuilder::new();
+        let root = batch.root();
+        let root = batch.extend(root, &task);
         let mut nodes = vec![root; 5];
         let mut sampled = Vec::new();
         for turn in 0..3u64 {
@@ -189,9 +193,9 @@ fn the_sampler_gives_the_scorers_log_probabilities() {
                 }
             }
             for e in 0..5 {
-                let node = batch.child(nodes[e], &observations[e]);
+                let node = batch.extend(nodes[e], &observations[e]);
                 let response: Vec<u32> = responses[e].iter().map(|c| c.token).collect();
-                let (node, targets) = batch.scored_child(node, &response);
+                let (node, targets) = batch.score(node, &response);
                 sampled.extend(targets.zip(responses[e].iter().map(|c| c.logprob)));
                 // The last sampled token is fed with the next observation.
                 nodes[e] = node;
@@ -200,7 +204,7 @@ fn the_sampler_gives_the_scorers_log_probabilities() {
                 decoder.extend(&mut [Entry { sequence, tokens: &pending[e] }]);
             }
         }
-        let stats = Workspace::new(&model).score(&model, &batch, 0.8);
+        let stats = Workspace::new(&model).score(&model, &batch.build(), 0.8);
         for (target, logprob) in sampled {
             let diff = (stats[target].logprob - logprob).abs();
             assert!(diff < 1e-5 * logprob.abs().max(1.0), "{family:?}: {diff}");
