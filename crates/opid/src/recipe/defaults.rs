@@ -1,0 +1,156 @@
+//! What a recipe resolves to where it says nothing.
+
+use super::*;
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe {
+            name: "run".into(),
+            seed: 0,
+            steps: 30,
+            environment: Environment::default(),
+            policy: Policy::default(),
+            prompt: Prompt::default(),
+            rollout: Rollout::default(),
+            reward: Reward::default(),
+            algorithm: Algorithm::default(),
+            skill: Skill::default(),
+            loss: Loss::default(),
+            optimizer: Optimizer::default(),
+            evaluation: Evaluation::default(),
+            checkpoint: Checkpoint::default(),
+            warm_start: None,
+        }
+    }
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Environment {
+            name: "household".into(),
+            split: "train".into(),
+            max_turns: 30,
+            receptacles: (6, 9),
+            kinds: Vec::new(),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy { model: String::new(), thinking: false, max_context: 4096, save_dtype: "f32".into() }
+    }
+}
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Prompt { templates: "compact".into(), admissible: false }
+    }
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Rollout {
+            groups: 16,
+            group_size: 8,
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            max_response_tokens: 24,
+            concurrency: 128,
+        }
+    }
+}
+
+impl Default for Reward {
+    fn default() -> Self {
+        Reward { win: 10.0, invalid_penalty: 0.1, invalid_means: InvalidMeans::Format }
+    }
+}
+
+impl Default for Algorithm {
+    fn default() -> Self {
+        Algorithm { name: AlgorithmName::Opid, normalize_std: true, statistics: GroupStatistics::Trajectory }
+    }
+}
+
+impl Default for Skill {
+    fn default() -> Self {
+        Skill {
+            analyzer: AnalyzerName::Hindsight,
+            routing: Routing::CriticalFirst,
+            episode_weight: 0.1,
+            step_weight: 0.1,
+            clip: 2.0,
+            normalize: false,
+            max_step_skills: 5,
+            max_failures: 0.2,
+        }
+    }
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Loss { clip_low: 0.2, clip_high: 0.2, dual_clip: 3.0, kl: 0.01, entropy: 0.0 }
+    }
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Optimizer {
+            learning_rate: 3e-4,
+            warmup_steps: 0,
+            schedule: Schedule::Constant,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            grad_clip: 1.0,
+            mini_batches: 2,
+            micro_batch_tokens: 4096,
+        }
+    }
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Evaluation { every: 0, split: "valid_seen".into(), games: 100, temperatures: vec![1.0, 0.4] }
+    }
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Checkpoint { every: 10, keep: 2, trajectories_every: 1 }
+    }
+}
+
+impl Default for WarmStart {
+    fn default() -> Self {
+        WarmStart {
+            vocab_size: 768,
+            hidden_size: 128,
+            intermediate_size: 384,
+            layers: 3,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 32,
+            stages: vec![Stage::default()],
+            probe_games: 100,
+            min_skill_gain: 0.15,
+        }
+    }
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Stage {
+            updates: 1000,
+            episodes: 8,
+            learning_rate: 3e-3,
+            warmup: 100,
+            observation_weight: 0.1,
+            slips: Slips::default(),
+            episode_skills: 0.5,
+            step_skills: 1.0,
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Recipes: everything that defines a run, in one TOML file.
+//!
+//! A recipe is read in two steps: what was said (a TOML table, with `--set` changes applied) and what
+//! it resolves to ([`Recipe`], every key filled in). Keys that do not exist are refused with the
+//! nearest one that does, and settings that cannot train are refused with the reason.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::algo::group::GroupStatistics;
+use crate::skill::route::Routing;
+
+mod defaults;
+mod read;
+
+/// The recipe `opid train` uses when none is named.
+pub const HOUSEHOLD: &str = include_str!("../../../../recipes/household.toml");
+
+/// A recipe that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("cannot read the recipe {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The text is not TOML, or a key or value is not one a recipe has.
+    #[error("{origin}: {reason}")]
+    Malformed {
+        /// The file, or the option, the text came from.
+        origin: String,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A setting that cannot work.
+    #[error("recipe key {key}: {reason}")]
+    Invalid {
+        /// The key, dotted.
+        key: &'static str,
+        /// Why it cannot work and what to do.
+        reason: String,
+    },
+}
+
+/// Everything that defines a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// Name of the run, and of its folder under `runs/`.
+    pub name: String,
+    /// Keys every random draw of the run.
+    pub seed: u64,
+    /// Number of training steps; 0 stops after the warm start.
+    pub steps: u64,
+    /// Where the agent acts.
+    pub environment: Environment,
+    /// The language model that is trained.
+    pub policy: Policy,
+    /// How the history is put into words.
+    pub prompt: Prompt,
+    /// How episodes are sampled.
+    pub rollout: Rollout,
+    /// What an episode is worth.
+    pub reward: Reward,
+    /// Episode advantages.
+    pub algorithm: Algorithm,
+    /// Skills and skill advantages (OPID only).
+    pub skill: Skill,
+    /// The policy loss.
+    pub loss: Loss,
+    /// The parameter updates.
+    pub optimizer: Optimizer,
+    /// Evaluation before, during and after training.
+    pub evaluation: Evaluation,
+    /// What is kept on disk.
+    pub checkpoint: Checkpoint,
+    /// Makes the starting policy from expert episodes, when there is no pretrained one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<WarmStart>,
+}
+
+/// Where the agent acts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Environment {
+    /// `household` (generated games, needs no data) or `alfworld` (games under `$ALFWORLD_DATA`).
+    pub name: String,
+    /// Split whose tasks are trained on.
+    pub split: String,
+    /// An episode ends after this many actions.
+    pub max_turns: usize,
+    /// `household`: fewest and most receptacles of a room; 0 and 0 make rooms of real size.
+    pub receptacles: (usize, usize),
+    /// Kinds of task to use (for example `pick_and_place_simple`); empty uses all.
+    pub kinds: Vec<String>,
+}
+
+/// The language model that is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Hugging Face folder to start from; empty with a `[warm_start]`.
+    pub model: String,
+    /// Whether the model may think before it acts: the prompt asks for it, and an action counts as
+    /// valid only after a `<think>` block.
+    pub thinking: bool,
+    /// Longest history in tokens; an episode that would pass it ends, and is counted.
+    pub max_context: usize,
+    /// Number format of the checkpoints that are written: `f32` or `bf16`.
+    pub save_dtype: String,
+}
+
+/// How the history is put into words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prompt {
+    /// `compact` (few tokens, for policies made here), `full` (instructions, for pretrained models),
+    /// or a folder with `task.jinja`, `turn.jinja`, `episode_skill.jinja` and `step_skill.jinja`.
+    pub templates: String,
+    /// Whether each turn lists the admissible commands.
+    pub admissible: bool,
+}
+
+/// How episodes are sampled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rollout {
+    /// Tasks per training step.
+    pub groups: usize,
+    /// Episodes per task.
+    pub group_size: usize,
+    /// Sampling temperature; log-probabilities are taken at it everywhere.
+    pub temperature: f32,
+    /// Nucleus; 1 samples from the whole distribution.
+    pub top_p: f32,
+    /// Most likely tokens to sample from; 0 samples from all.
+    pub top_k: usize,
+    /// A response ends after this many tokens.
+    pub max_response_tokens: usize,
+    /// Most episodes sampled at the same time.
+    pub concurrency: usize,
+}
+
+/// What an episode is worth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reward {
+    /// Reward of a solved task (the reference uses 10).
+    pub win: f64,
+    /// Taken from the score of every turn whose action is invalid.
+    pub invalid_penalty: f64,
+    /// What makes an action invalid: `format` (as the reference: the tags are missing) or `refused`
+    /// (that, or the environment does not admit the command).
+    pub invalid_means: InvalidMeans,
+}
+
+/// What makes an action invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvalidMeans {
+    /// The response lacks the required tags.
+    Format,
+    /// That, or the environment does not admit the command.
+    Refused,
+}
+
+/// Episode advantages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Algorithm {
+    /// `opid` or `grpo`.
+    pub name: AlgorithmName,
+    /// Whether the advantage is divided by the group's standard deviation.
+    pub normalize_std: bool,
+    /// Group statistics over each `trajectory` once (the paper) or over each `row`, that is turn (the
+    /// reference: long episodes weigh more).
+    pub statistics: GroupStatistics,
+}
+
+/// The algorithms a recipe can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlgorithmName {
+    /// Group-relative policy optimisation.
+    Grpo,
+    /// GRPO and on-policy skill distillation.
+    Opid,
+}
+
+/// Skills and skill advantages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Skill {
+    /// Who reads finished episodes: `hindsight` (built in, from the text alone).
+    pub analyzer: AnalyzerName,
+    /// Which skills a turn is re-scored under: `critical_first` (the step skill if there is one,
+    /// otherwise the episode skill) or `additive` (both, separately).
+    pub routing: Routing,
+    /// Weight of the log-prob shift under the episode skill.
+    pub episode_weight: f64,
+    /// Weight of the log-prob shift under the step skill.
+    pub step_weight: f64,
+    /// Shifts are clipped to this many nats either way; 0 does not clip.
+    pub clip: f64,
+    /// Whether the shifts of a step are standardised before they are clipped.
+    pub normalize: bool,
+    /// Most step skills of one episode.
+    pub max_step_skills: usize,
+    /// The run stops when more than this share of a step's episodes could not be analyzed or scored.
+    pub max_failures: f64,
+}
+
+/// Analyzers a recipe can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnalyzerName {
+    /// Built in: a deterministic reading of the finished episode's text.
+    Hindsight,
+}
+
+/// The policy loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Loss {
+    /// The ratio is clipped below at `1 - clip_low`.
+    pub clip_low: f64,
+    /// The ratio is clipped above at `1 + clip_high`.
+    pub clip_high: f64,
+    /// Bound of the loss, in units of `-advantage`, where the advantage is negative; 0 sets none.
+    pub dual_clip: f64,
+    /// Weight of the KL divergence (k3) to the reference: the policy that training started from.
+    pub kl: f64,
+    /// Weight of the entropy bonus.
+    pub entropy: f64,
+}
+
+/// The parameter updates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimizer {
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Training steps over which the learning rate rises to its peak.
+    pub warmup_steps: u64,
+    /// After the warm-up: `constant`, `linear` (to zero) or `cosine` (to zero).
+    pub schedule: Schedule,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Global norm that gradients are clipped to.
+    pub grad_clip: f64,
+    /// Parameter updates per training step, each on a share of the groups.
+    pub mini_batches: usize,
+    /// Tokens computed at once; bounds the memory of activations.
+    pub micro_batch_tokens: usize,
+}
+
+/// How the learning rate changes after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Stays at its peak.
+    Constant,
+    /// Falls to zero along a line.
+    Linear,
+    /// Falls to zero along half a cosine.
+    Cosine,
+}
+
+/// Evaluation before, during and after training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluation {
+    /// Training steps between evaluations; 0 evaluates only before and after.
+    pub every: u64,
+    /// Split whose tasks are played.
+    pub split: String,
+    /// Number of tasks, from the start of the split; 0 plays all of a finite split.
+    pub games: usize,
+    /// Sampling temperatures; each is an evaluation of its own. 0 is greedy.
+    pub temperatures: Vec<f32>,
+}
+
+/// What is kept on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpoint {
+    /// Training steps between checkpoints; the last step always makes one. 0 makes no other.
+    pub every: u64,
+    /// Checkpoints kept; older ones are removed. 0 keeps all.
+    pub keep: usize,
+    /// Training steps between the steps whose trajectories are written; 0 writes none.
+    pub trajectories_every: u64,
+}
+
+/// Makes a starting policy: a tokenizer and a small model, trained on expert episodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WarmStart {
+    /// Tokens of the vocabulary that is trained.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the gated feed-forward layer.
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Training stages, one after the other.
+    pub stages: Vec<Stage>,
+    /// Tasks on which success with and without skills is compared afterwards; 0 skips that.
+    pub probe_games: usize,
+    /// Least gain in success (0 to 1) that a good episode skill must bring before training starts;
+    /// 0 does not check.
+    pub min_skill_gain: f64,
+}
+
+/// One stage of supervised training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stage {
+    /// Parameter updates.
+    pub updates: u64,
+    /// Episodes per update.
+    pub episodes: usize,
+    /// Peak learning rate; rises over `warmup` updates, then falls to zero along a line.
+    pub learning_rate: f64,
+    /// Updates over which the learning rate rises.
+    pub warmup: u64,
+    /// Weight of the loss on the environment's tokens; the response's tokens weigh 1.
+    pub observation_weight: f64,
+    /// Errors of the expert in episodes without a skill.
+    pub slips: Slips,
+    /// Share of episodes whose history holds an episode skill and whose expert is faultless.
+    pub episode_skills: f64,
+    /// Expected number of turns per plain episode that are also shown with a step skill and answered
+    /// as it says.
+    pub step_skills: f64,
+}
+
+/// How often an expert errs, each a probability.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Slips {
+    /// While searching: goes back to a place already seen.
+    pub revisit: f64,
+    /// While it knows what to do next: goes somewhere pointless.
+    pub wander: f64,
+    /// Says a command the environment does not accept.
+    pub invalid: f64,
+    /// Per episode: leaves out a required step until the end.
+    pub forget: f64,
+}
+
+impl From<Slips> for opid_env::environment::Slips {
+    fn from(s: Slips) -> Self {
+        Self { revisit: s.revisit, wander: s.wander, invalid: s.invalid, forget: s.forget }
+    }
+}

@@ -1,0 +1,208 @@
+//! From a file and `--set` options to a [`Recipe`].
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::{AlgorithmName, HOUSEHOLD, Recipe, RecipeError};
+
+impl Recipe {
+    /// Reads a recipe file, or the built-in one for `None`, and applies `key=value` changes.
+    ///
+    /// # Errors
+    /// The file cannot be read, a key is unknown, a value has the wrong type, or the settings cannot
+    /// train.
+    pub fn read(path: Option<&Path>, changes: &[String]) -> Result<Recipe, RecipeError> {
+        let (text, origin) = match path {
+            None => (HOUSEHOLD.to_owned(), "the built-in recipe".to_owned()),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+                (text, path.display().to_string())
+            }
+        };
+        // Checked once as written, so that errors point at a line of the file.
+        Recipe::parse(&text, &origin)?;
+        let malformed = |reason: String| RecipeError::Malformed { origin: origin.clone(), reason };
+        let mut table: Table = text.parse().map_err(|e: toml::de::Error| malformed(e.to_string()))?;
+        for change in changes {
+            apply(&mut table, change)?;
+        }
+        let changed = toml::to_string(&table).map_err(|e| malformed(e.to_string()))?;
+        let origin = if changes.is_empty() { origin } else { "--set".to_owned() };
+        let recipe = Recipe::parse(&changed, &origin)?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Parses the text of a recipe, without checking that it can train.
+    pub fn parse(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
+        toml::from_str(text).map_err(|error| RecipeError::Malformed {
+            origin: origin.to_owned(),
+            reason: with_suggestion(error.to_string().trim_end()),
+        })
+    }
+
+    /// The resolved recipe as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a recipe is plain data")
+    }
+
+    /// Refuses settings that cannot train.
+    fn check(&self) -> Result<(), RecipeError> {
+        let fail = |key: &'static str, reason: &str| Err(RecipeError::Invalid { key, reason: reason.into() });
+        let (r, s, l, o) = (&self.rollout, &self.skill, &self.loss, &self.optimizer);
+        if self.name.is_empty() || self.name.contains(['/', '\\']) {
+            return fail("name", "it names a folder: give a name without slashes");
+        }
+        if self.policy.model.is_empty() && self.warm_start.is_none() {
+            return fail("policy.model", "give a Hugging Face folder, or add a [warm_start] that makes a policy");
+        }
+        if !self.policy.model.is_empty() && self.warm_start.is_some() {
+            return fail("policy.model", "a [warm_start] makes its own policy; leave one of the two out");
+        }
+        if !["f32", "bf16"].contains(&self.policy.save_dtype.as_str()) {
+            return fail("policy.save_dtype", "choose f32 or bf16");
+        }
+        if self.environment.max_turns == 0 {
+            return fail("environment.max_turns", "an episode needs at least one turn");
+        }
+        if r.groups == 0 {
+            return fail("rollout.groups", "a training step needs at least one task");
+        }
+        if r.group_size < 2 {
+            return fail(
+                "rollout.group_size",
+                "advantages compare the episodes of a group: with one episode they are all zero; use 2 or more",
+            );
+        }
+        if r.temperature <= 0.0 || r.temperature.is_nan() {
+            return fail("rollout.temperature", "greedy episodes of a group are all the same; use a value above 0");
+        }
+        if !(r.top_p > 0.0 && r.top_p <= 1.0) {
+            return fail("rollout.top_p", "use a value above 0 and at most 1");
+        }
+        if r.max_response_tokens == 0 {
+            return fail("rollout.max_response_tokens", "a response needs at least one token");
+        }
+        if self.algorithm.name == AlgorithmName::Opid {
+            if s.episode_weight < 0.0 || s.step_weight < 0.0 {
+                return fail("skill.episode_weight", "weights of skill advantages are 0 or more");
+            }
+            if s.episode_weight == 0.0 && s.step_weight == 0.0 {
+                return fail(
+                    "skill.episode_weight",
+                    "both skill weights are 0, which is GRPO at twice the cost; set algorithm.name = \"grpo\"",
+                );
+            }
+        }
+        if s.clip < 0.0 {
+            return fail("skill.clip", "use 0 for no clipping, or a number of nats");
+        }
+        if !(0.0..1.0).contains(&l.clip_low) || l.clip_high < 0.0 {
+            return fail("loss.clip_low", "the ratio range is [1 - clip_low, 1 + clip_high]: use 0 <= clip_low < 1");
+        }
+        if l.dual_clip != 0.0 && l.dual_clip <= 1.0 {
+            return fail("loss.dual_clip", "use 0 for none, or a value above 1");
+        }
+        if o.learning_rate <= 0.0 || o.learning_rate.is_nan() {
+            return fail("optimizer.learning_rate", "use a value above 0");
+        }
+        if o.mini_batches == 0 || o.mini_batches > r.groups {
+            return fail("optimizer.mini_batches", "use at least 1 and at most rollout.groups");
+        }
+        if o.grad_clip <= 0.0 {
+            return fail("optimizer.grad_clip", "use a value above 0");
+        }
+        if self.evaluation.temperatures.is_empty() {
+            return fail("evaluation.temperatures", "name at least one temperature");
+        }
+        if let Some(w) = &self.warm_start {
+            if w.heads == 0 || w.kv_heads == 0 || w.heads % w.kv_heads != 0 {
+                return fail("warm_start.kv_heads", "it must divide warm_start.heads");
+            }
+            if w.head_dim == 0 || w.head_dim % 2 != 0 {
+                return fail("warm_start.head_dim", "the rotary embedding needs an even width");
+            }
+            if w.stages.is_empty() || w.stages.iter().any(|s| s.updates == 0 || s.episodes == 0) {
+                return fail("warm_start.stages", "give at least one stage with updates and episodes above 0");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Applies `dotted.key=value`; the value is TOML, or text where it is not.
+fn apply(table: &mut Table, change: &str) -> Result<(), RecipeError> {
+    let malformed = |reason: String| RecipeError::Malformed { origin: format!("--set {change}"), reason };
+    let (key, value) = change
+        .split_once('=')
+        .ok_or_else(|| malformed("write key=value, for example --set rollout.groups=8".into()))?;
+    let value = match format!("v = {value}").parse::<Table>() {
+        Ok(mut t) => t.remove("v").unwrap_or(Value::String(value.into())),
+        Err(_) => Value::String(value.trim().into()),
+    };
+    let mut parts: Vec<&str> = key.trim().split('.').collect();
+    let last = parts.pop().unwrap_or_default();
+    let mut here = table;
+    for part in parts {
+        let next = here.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        here = next.as_table_mut().ok_or_else(|| malformed(format!("{part} is not a section")))?;
+    }
+    here.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// Adds "did you mean" to an error about an unknown key or word.
+fn with_suggestion(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let unknown = message.contains("unknown field") || message.contains("unknown variant");
+    let best = match quoted.split_first() {
+        Some((said, known)) if unknown => known
+            .iter()
+            .map(|k| (strsim::jaro_winkler(said, k), *k))
+            .filter(|(score, _)| *score > 0.7)
+            .max_by(|a, b| a.0.total_cmp(&b.0)),
+        _ => None,
+    };
+    match best {
+        Some((_, known)) => format!("{message}\ndid you mean `{known}`?"),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(changes: &[&str]) -> Result<Recipe, RecipeError> {
+        Recipe::read(None, &changes.iter().map(|c| c.to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_built_in_recipe_resolves_and_repeats() {
+        let recipe = set(&[]).unwrap();
+        let again = Recipe::parse(&recipe.to_toml(), "resolved").unwrap();
+        assert_eq!(recipe, again);
+    }
+
+    #[test]
+    fn changes_are_applied_and_checked() {
+        let recipe = set(&["rollout.groups=4", "name=other", "algorithm.name=grpo"]).unwrap();
+        assert_eq!(recipe.rollout.groups, 4);
+        assert_eq!(recipe.name, "other");
+        assert_eq!(recipe.algorithm.name, AlgorithmName::Grpo);
+        for (change, says) in [
+            ("rollout.gruops=4", "did you mean `groups`?"),
+            ("algorithm.name=gpro", "did you mean `grpo`?"),
+            ("rollout.groups=many", "invalid type"),
+            ("rollout.group_size=1", "use 2 or more"),
+            ("rollout", "write key=value"),
+            ("seed.x=1", "not a section"),
+            ("skill.clip=-1", "use 0 for no clipping"),
+        ] {
+            let error = set(&[change]).unwrap_err().to_string();
+            assert!(error.contains(says), "{change}: {error}");
+        }
+    }
+}

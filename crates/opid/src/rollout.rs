@@ -1,0 +1,276 @@
+//! Sampling episodes: many at once, each at its own pace.
+//!
+//! Every pass of the model advances all running episodes by whatever they have pending: a sampled
+//! token, or the tokens of a new message. Finished episodes leave and waiting groups take their place.
+//! The members of a group start from one computation of the task prompt.
+
+use std::sync::Arc;
+
+use opid_env::environment::{Episode, Task};
+use opid_env::random::Draw;
+use opid_lm::decoder::{Decoder, Entry, Sequence};
+use opid_lm::model::Model;
+use opid_lm::sampling::{Sampling, choose};
+use rayon::prelude::*;
+
+use crate::dialogue::{Dialogue, DialogueError};
+use crate::prompt::Scene;
+use crate::recipe::{InvalidMeans, Recipe};
+use crate::trajectory::{Ending, Trajectory, Turn};
+
+/// A group of episodes of one task.
+#[derive(Clone)]
+pub struct Group {
+    /// The task.
+    pub task: Arc<dyn Task>,
+    /// An episode skill to put into the history; only for measuring what skills are worth.
+    pub skill: Option<String>,
+}
+
+/// How episodes are sampled.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Episodes per task.
+    pub group_size: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// An episode ends after this many turns.
+    pub max_turns: usize,
+    /// A response ends after this many tokens.
+    pub max_response_tokens: usize,
+    /// An episode whose history would exceed this many tokens ends.
+    pub max_context: usize,
+    /// Most episodes at the same time.
+    pub concurrency: usize,
+    /// Reward of a solved task.
+    pub win: f64,
+    /// What makes an action invalid.
+    pub invalid_means: InvalidMeans,
+    /// Keys of the random draws: seed, purpose and training step.
+    pub keys: [u64; 3],
+}
+
+impl Settings {
+    /// The settings a recipe trains with.
+    pub fn training(recipe: &Recipe, keys: [u64; 3]) -> Self {
+        let r = &recipe.rollout;
+        Settings {
+            group_size: r.group_size,
+            sampling: Sampling { temperature: r.temperature, top_p: r.top_p, top_k: r.top_k },
+            max_turns: recipe.environment.max_turns,
+            max_response_tokens: r.max_response_tokens,
+            max_context: recipe.policy.max_context,
+            concurrency: r.concurrency,
+            win: recipe.reward.win,
+            invalid_means: recipe.reward.invalid_means,
+            keys,
+        }
+    }
+
+    /// The settings a recipe evaluates with: one episode per task, at the given temperature.
+    pub fn evaluation(recipe: &Recipe, temperature: f32, keys: [u64; 3]) -> Self {
+        let sampling = Sampling { temperature, top_p: 1.0, top_k: 0 };
+        Settings { group_size: 1, sampling, ..Settings::training(recipe, keys) }
+    }
+}
+
+/// A running episode.
+struct Slot {
+    episode: Box<dyn Episode>,
+    sequence: Sequence,
+    /// Tokens the model has not seen yet.
+    pending: Vec<u32>,
+    trajectory: Trajectory,
+    /// The turn being sampled.
+    turn: Turn,
+    finished: bool,
+}
+
+/// Samples `settings.group_size` episodes of every group; they come back in order of group and member.
+///
+/// `progress` is told the number of finished episodes now and then.
+///
+/// # Errors
+/// A prompt or chat template fails, or the tokenizer does.
+pub fn sample(
+    model: &Model,
+    dialogue: &Dialogue,
+    groups: &[Group],
+    settings: &Settings,
+    progress: &dyn Fn(usize),
+) -> Result<Vec<Trajectory>, DialogueError> {
+    let mut decoder = Decoder::new(model);
+    let vocab = model.config.vocab_size;
+    let mut finished: Vec<Trajectory> = Vec::with_capacity(groups.len() * settings.group_size);
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut waiting = groups.iter().enumerate();
+    loop {
+        // Waiting groups enter while there is room (at least one, or nothing would ever run).
+        let mut entering = Vec::new();
+        while slots.is_empty() && entering.is_empty()
+            || slots.len() + (entering.len() + 1) * settings.group_size <= settings.concurrency
+        {
+            let Some((number, group)) = waiting.next() else { break };
+            entering.push(Opening::new(number, group, dialogue)?);
+        }
+        let mut entries: Vec<Entry<'_>> = slots
+            .iter_mut()
+            .map(|s| Entry { sequence: &mut s.sequence, tokens: &s.pending })
+            .chain(entering.iter_mut().map(|o| Entry { sequence: &mut o.sequence, tokens: &o.tokens }))
+            .collect();
+        if entries.is_empty() {
+            break;
+        }
+        let mut logits = decoder.extend(&mut entries);
+        let (running, opened) = logits.split_at_mut(slots.len() * vocab);
+        slots
+            .par_iter_mut()
+            .zip(running.par_chunks_mut(vocab))
+            .try_for_each(|(slot, logits)| slot.advance(logits, dialogue, settings))?;
+        for (opening, logits) in entering.iter().zip(opened.chunks(vocab)) {
+            for member in 0..settings.group_size {
+                let mut slot = opening.member(member);
+                slot.advance(&mut logits.to_vec(), dialogue, settings)?;
+                slots.push(slot);
+            }
+        }
+        let before = finished.len();
+        let (done, rest) = slots.into_iter().partition(|s| s.finished);
+        slots = rest;
+        finished.extend(Vec::<Slot>::from(done).into_iter().map(|s| s.trajectory));
+        if finished.len() > before {
+            progress(finished.len());
+        }
+    }
+    finished.sort_by_key(|t| (t.group, t.member));
+    Ok(finished)
+}
+
+/// A group whose task prompt is about to be computed.
+struct Opening<'a> {
+    number: usize,
+    group: &'a Group,
+    observation: String,
+    admissible: Option<Vec<String>>,
+    tokens: Vec<u32>,
+    sequence: Sequence,
+}
+
+impl<'a> Opening<'a> {
+    fn new(number: usize, group: &'a Group, dialogue: &Dialogue) -> Result<Self, DialogueError> {
+        let episode = group.task.clone().start();
+        let observation = episode.observation().to_owned();
+        let admissible = dialogue.lists_admissible().then(|| episode.admissible());
+        let tokens = dialogue.opening(Scene {
+            observation: &observation,
+            admissible: admissible.as_deref(),
+            episode_skill: group.skill.as_deref(),
+            step_skill: None,
+        })?;
+        Ok(Opening { number, group, observation, admissible, tokens, sequence: Sequence::default() })
+    }
+
+    fn member(&self, member: usize) -> Slot {
+        let task = &self.group.task;
+        Slot {
+            episode: task.clone().start(),
+            sequence: self.sequence.clone(),
+            pending: Vec::new(),
+            trajectory: Trajectory {
+                group: self.number,
+                member,
+                task: task.id().to_owned(),
+                kind: task.kind().to_owned(),
+                goal: task.goal().to_owned(),
+                turns: Vec::new(),
+                last_observation: String::new(),
+                won: false,
+                reward: 0.0,
+                ending: Ending::TurnLimit,
+            },
+            turn: Turn::open(self.observation.clone(), self.admissible.clone(), self.tokens.clone()),
+            finished: false,
+        }
+    }
+}
+
+impl Turn {
+    /// A turn without a response yet.
+    fn open(observation: String, admissible: Option<Vec<String>>, prompt: Vec<u32>) -> Turn {
+        Turn {
+            observation,
+            admissible,
+            prompt,
+            response: Vec::new(),
+            logprobs: Vec::new(),
+            text: String::new(),
+            action: String::new(),
+            valid: false,
+            ended: false,
+        }
+    }
+}
+
+impl Slot {
+    /// Samples the next token; when it ends the response, acts and prepares the next message.
+    fn advance(
+        &mut self,
+        logits: &mut [f32],
+        dialogue: &Dialogue,
+        settings: &Settings,
+    ) -> Result<(), DialogueError> {
+        let [seed, purpose, step] = settings.keys;
+        let t = &self.trajectory;
+        let (turn, token) = (t.turns.len() as u64, self.turn.response.len() as u64);
+        let keys = [seed, purpose, step, t.group as u64, t.member as u64, turn, token];
+        let chosen = choose(logits, settings.sampling, Draw::new(&keys).unit());
+        self.turn.response.push(chosen.token);
+        self.turn.logprobs.push(chosen.logprob);
+        self.turn.ended = chosen.token == dialogue.end_token();
+        if !self.turn.ended && self.turn.response.len() < settings.max_response_tokens {
+            self.pending = vec![chosen.token];
+            return Ok(());
+        }
+        self.act(chosen.token, dialogue, settings)
+    }
+
+    /// Sends the response's action to the environment.
+    fn act(&mut self, last: u32, dialogue: &Dialogue, settings: &Settings) -> Result<(), DialogueError> {
+        let (text, action) = dialogue.read(&self.turn.response)?;
+        let refused =
+            || settings.invalid_means == InvalidMeans::Refused && !self.episode.admissible().contains(&action.command);
+        self.turn.valid = action.valid && !refused();
+        self.turn.text = text;
+        let step = self.episode.step(&action.command);
+        self.turn.action = action.command;
+        let ended = self.turn.ended;
+        let admissible = dialogue.lists_admissible().then(|| self.episode.admissible());
+        let next = Turn::open(step.observation, admissible, Vec::new());
+        let turn = std::mem::replace(&mut self.turn, next);
+        self.trajectory.turns.push(turn);
+        self.trajectory.won = step.won;
+        let ending = if step.done {
+            Some(Ending::Done)
+        } else if self.trajectory.turns.len() >= settings.max_turns {
+            Some(Ending::TurnLimit)
+        } else {
+            let scene = Scene {
+                observation: &self.turn.observation,
+                admissible: self.turn.admissible.as_deref(),
+                ..Scene::default()
+            };
+            self.turn.prompt = dialogue.continuation(scene, ended)?;
+            let longest = self.trajectory.tokens() + self.turn.prompt.len() + settings.max_response_tokens;
+            (longest > settings.max_context).then_some(Ending::ContextLimit)
+        };
+        if let Some(ending) = ending {
+            self.trajectory.ending = ending;
+            self.trajectory.reward = if self.trajectory.won { settings.win } else { 0.0 };
+            self.trajectory.last_observation = std::mem::take(&mut self.turn.observation);
+            self.finished = true;
+        } else {
+            self.pending = std::iter::once(last).chain(self.turn.prompt.iter().copied()).collect();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! The record of an episode: what the rollout makes, the analyzer reads, the algorithm weighs, the
+//! trainer learns from and the disk keeps.
+
+use serde::{Deserialize, Serialize};
+
+/// One turn: a message, the response sampled after it, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// What the environment said before the response.
+    pub observation: String,
+    /// Commands the environment admitted, if the message listed them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admissible: Option<Vec<String>>,
+    /// Tokens between the previous response (or the start) and this response.
+    pub prompt: Vec<u32>,
+    /// The sampled tokens.
+    pub response: Vec<u32>,
+    /// Log-probability of each sampled token when it was sampled, at the rollout's temperature.
+    pub logprobs: Vec<f32>,
+    /// The response as text.
+    pub text: String,
+    /// The command sent to the environment.
+    pub action: String,
+    /// Whether the action counts as valid.
+    pub valid: bool,
+    /// Whether the response ends with the end-of-turn token (it was not cut off).
+    pub ended: bool,
+}
+
+/// Why an episode ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The environment said so.
+    Done,
+    /// The limit of turns was reached.
+    TurnLimit,
+    /// The limit of the history's length was reached.
+    ContextLimit,
+}
+
+/// A finished episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trajectory {
+    /// Number of the task group within the training step.
+    pub group: usize,
+    /// Number of the episode within its group.
+    pub member: usize,
+    /// The task's name.
+    pub task: String,
+    /// The kind of task.
+    pub kind: String,
+    /// What the agent was asked to do.
+    pub goal: String,
+    /// The turns, in order.
+    pub turns: Vec<Turn>,
+    /// What the environment said last.
+    pub last_observation: String,
+    /// Whether the task was solved.
+    pub won: bool,
+    /// The episode's reward (without penalties).
+    pub reward: f64,
+    /// Why it ended.
+    pub ending: Ending,
+}
+
+impl Trajectory {
+    /// What the environment answered to the action of turn `t`.
+    pub fn answer(&self, t: usize) -> &str {
+        self.turns.get(t + 1).map_or(&self.last_observation, |next| &next.observation)
+    }
+
+    /// Number of sampled tokens.
+    pub fn response_tokens(&self) -> usize {
+        self.turns.iter().map(|t| t.response.len()).sum()
+    }
+
+    /// Number of all tokens of the episode.
+    pub fn tokens(&self) -> usize {
+        self.turns.iter().map(|t| t.prompt.len() + t.response.len()).sum()
+    }
+}
