@@ -1,3 +1,5 @@
 //! Environments for language-model agents. No machine learning in here.
 
+pub mod alfworld;
 pub mod environment;
+pub mod random;
