@@ -6,22 +6,29 @@
 //! the original's words.
 
 mod command;
+mod dataset;
+mod episode;
 mod file;
 mod game;
 mod goal;
 mod name;
 mod pddl;
+pub mod plan;
+mod search;
 mod state;
 mod text;
 mod variant;
 
 pub use command::Command;
+pub use dataset::{Dataset, DatasetError, KINDS};
+pub use episode::{GameEpisode, GameTask, Shown};
 pub use file::{FILE_NAME, FileError, GameFile, LoadError};
 pub use game::{
     Abilities, Game, GameError, MOST, Object, Receptacle, Set, Site, Stations, contains, members,
 };
 pub use goal::{Condition, GoalError, Treatment};
 pub use pddl::PddlError;
+pub use search::Searcher;
 pub use state::State;
 pub use text::PHRASES;
 pub use variant::{Variant, VariantError};

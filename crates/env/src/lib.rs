@@ -2,4 +2,5 @@
 
 pub mod alfworld;
 pub mod environment;
+pub mod household;
 pub mod random;

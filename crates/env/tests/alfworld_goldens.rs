@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use libtest_mimic::{Arguments, Failed, Trial};
-use opid_env::alfworld::GameFile;
+use opid_env::alfworld::{GameFile, GameTask, contains, plan};
+use opid_env::environment::{Slips, Task};
+use opid_env::random::Draw;
 use serde::Deserialize;
 
 /// A recorded episode.
@@ -209,15 +211,94 @@ fn walkthroughs_win(shared: &Shared) -> Result<(), Failed> {
     if count == 3893 { Ok(()) } else { Err(failed(format!("{count} games, not 3893"))) }
 }
 
+/// Plays one game with an expert; the number of actions to win, if it wins in `limit`.
+fn play(task: &Arc<GameTask>, seed: u64, limit: usize) -> Option<usize> {
+    let mut episode = Arc::clone(task).start();
+    let mut expert = episode.expert(seed, Slips::default());
+    (1..=limit).find(|_| {
+        let action = expert.act(&*episode);
+        episode.step(&action).won
+    })
+}
+
+fn oracle_wins(shared: &Shared) -> Result<(), Failed> {
+    let (mut count, mut ours, mut theirs, mut stuck) = (0, 0, 0, 0);
+    let mut answer = String::new();
+    shared.games(|path, text| {
+        let file = GameFile::parse(text).map_err(|e| failed(format!("{path}: {e}")))?;
+        let game = &file.game;
+        let mut draw = Draw::new(&[count]);
+        let mut state = game.start();
+        // From the start, and again from wherever thirty random commands led.
+        for noise in [0, 30] {
+            for _ in 0..noise {
+                let mut commands = Vec::new();
+                game.visit(&state, |command| commands.push(command));
+                if let Some(command) = draw.pick(&commands) {
+                    game.apply(&mut state, *command);
+                }
+            }
+            if state.held.is_some_and(|o| !game.receptacles().iter().any(|r| contains(r.accepts, o))) {
+                // A few rooms hold an object that no receptacle accepts: taken up, it is stuck in the hand.
+                stuck += 1;
+                break;
+            }
+            let plan = plan::solve(game, &state).ok_or_else(|| {
+                failed(format!(
+                    "{path}: no plan after {noise} random commands, holding {:?}",
+                    state.held.map(|o| &game.objects()[usize::from(o)])
+                ))
+            })?;
+            if noise == 0 {
+                ours += plan.len();
+                theirs += file.walkthrough.as_ref().map_or(0, Vec::len);
+            }
+            for action in &plan {
+                if game.step(&mut state, action, &mut answer).is_none() {
+                    return Err(failed(format!("{path}: {action:?} does nothing")));
+                }
+            }
+            if !game.won(&state) {
+                return Err(failed(format!("{path}: {plan:?} does not win")));
+            }
+        }
+        count += 1;
+        Ok(())
+    })?;
+    println!("{count} games, {ours} commands in our plans, {theirs} in the walkthroughs; {stuck} stuck");
+    if stuck > 100 {
+        return Err(failed(format!("{stuck} of {count} games ended with something stuck in the hand")));
+    }
+    Ok(())
+}
+
+fn searcher_wins_most(shared: &Shared) -> Result<(), Failed> {
+    let (mut count, mut won, mut actions) = (0, 0, 0);
+    shared.games(|path, text| {
+        let file = GameFile::parse(text).map_err(|e| failed(format!("{path}: {e}")))?;
+        let task = Arc::new(GameTask::new(path.to_string(), file));
+        count += 1;
+        if let Some(taken) = play(&task, count, 50) {
+            won += 1;
+            actions += taken;
+        }
+        Ok(())
+    })?;
+    println!("{won} of {count} games won in 50 actions, {:.1} on average", actions as f64 / f64::from(won));
+    if f64::from(won) > 0.8 * count as f64 { Ok(()) } else { Err(failed(format!("only {won} of {count}"))) }
+}
+
 fn main() {
     let arguments = Arguments::from_args();
     type Check = fn(&Shared) -> Result<(), Failed>;
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 7] = [
         ("real_traces", |shared| replay_real(shared, "real", 645)),
         ("special_traces", |shared| replay_real(shared, "special", 24)),
         ("extra_traces", replay_extra),
         ("multi_agent_is_refused", multi_agent_is_refused),
         ("walkthroughs_win", walkthroughs_win),
+        ("oracle_wins", oracle_wins),
+        ("searcher_wins_most", searcher_wins_most),
     ];
     let shared = Shared::find().map(Arc::new);
     let trials = checks.into_iter().map(|(name, check)| match shared.clone() {

@@ -99,7 +99,8 @@ impl Phrases {
                 ]);
             }
             let (can, at) = (&game.abilities, &game.stations);
-            let treatments: [(Set, Set, &str, fn(u8, u8) -> Command); 3] = [
+            type Treat = fn(u8, u8) -> Command;
+            let treatments: [(Set, Set, &str, Treat); 3] = [
                 (can.cleanable, at.sinks, "clean ", Command::Clean),
                 (can.heatable, at.microwaves, "heat ", Command::Heat),
                 (can.coolable, at.fridges, "cool ", Command::Cool),

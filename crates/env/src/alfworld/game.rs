@@ -405,7 +405,9 @@ impl Game {
             ([], []) => None,
             ([[_, object]], [_]) => Some(objects.number[object]),
             _ => {
-                return Err(GameError::Agent("(:init ...) is at odds with itself about what the agent holds"));
+                return Err(GameError::Agent(
+                    "(:init ...) is at odds with itself about what the agent holds",
+                ));
             }
         };
         let mut initial = State::new(receptacles.ids.len(), sites.ids.len(), sites.number[start]);

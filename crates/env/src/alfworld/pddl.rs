@@ -151,7 +151,7 @@ impl<'a> Problem<'a> {
         let shape = |what: &str| PddlError::Shape(what.to_string());
         let root = read(text)?;
         let parts = root.after("define").ok_or_else(|| shape("the problem does not begin with `(define`"))?;
-        if !parts.first().is_some_and(|p| p.after("problem").is_some()) {
+        if parts.first().is_none_or(|p| p.after("problem").is_none()) {
             return Err(shape("`(define` is not followed by `(problem NAME)`"));
         }
         let part = |head: &str| parts.iter().find_map(|p| p.after(head));
