@@ -1,5 +1,6 @@
 //! What every environment offers: tasks that start episodes, and experts that solve them.
 
+use std::any::Any;
 use std::sync::Arc;
 
 /// One problem an agent can be given, parsed once and shared by every episode of it.
@@ -41,6 +42,8 @@ pub trait Episode: Send {
     fn expert(&self, seed: u64, slips: Slips) -> Box<dyn Expert>;
     /// A copy that continues independently.
     fn fork(&self) -> Box<dyn Episode>;
+    /// The episode itself, for an expert that needs more of it than this trait offers.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// How often an expert errs, each a probability in `[0, 1]`; all zero is a faultless expert.

@@ -1,3 +1,6 @@
 //! Environments for language-model agents. No machine learning in here.
 
+pub mod alfworld;
 pub mod environment;
+pub mod household;
+pub mod random;

@@ -1,0 +1,3 @@
+//! Household games in the manner of ALFWorld, made up on the fly.
+
+pub mod statistics;
