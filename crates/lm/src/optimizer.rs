@@ -1,6 +1,10 @@
 //! AdamW (Loshchilov and Hutter 2019) with global-norm clipping, over flat vectors.
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
 use rayon::prelude::*;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::kernels::{math, vectorised};
 
@@ -73,6 +77,53 @@ impl AdamW {
                 }
             })
         });
+    }
+}
+
+/// Stored moments that cannot be written or used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct MomentsError {
+    /// The file.
+    path: PathBuf,
+    /// What is wrong.
+    reason: String,
+}
+
+impl AdamW {
+    /// Writes the moments and the number of steps as one safetensors file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), MomentsError> {
+        let fail = |reason: String| MomentsError { path: path.to_owned(), reason };
+        let view = |values| TensorView::new(Dtype::F32, vec![self.m.len()], bytemuck::cast_slice(values));
+        let tensors = [("m", view(&self.m)), ("v", view(&self.v))].into_iter();
+        let tensors: Result<Vec<_>, _> = tensors.map(|(name, view)| Ok((name, view?))).collect();
+        let tensors = tensors.map_err(|e: safetensors::SafeTensorError| fail(e.to_string()))?;
+        let metadata = HashMap::from([("steps".to_owned(), self.steps.to_string())]);
+        safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| fail(e.to_string()))
+    }
+
+    /// Reads what [`save`](Self::save) wrote for a model of `len` parameters.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged, or belongs to a model of another size.
+    pub fn load(path: &Path, len: usize, config: AdamWConfig) -> Result<Self, MomentsError> {
+        let fail = |reason: String| MomentsError { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
+        let steps = header.metadata().as_ref().and_then(|m| m.get("steps")?.parse().ok());
+        let steps = steps.ok_or_else(|| fail("the number of steps is missing".into()))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(e.to_string()))?;
+        let read = |name: &str| {
+            let tensor = file.tensor(name).map_err(|e| fail(e.to_string()))?;
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != [len] {
+                return Err(fail(format!("{name} does not belong to a model of {len} parameters")));
+            }
+            Ok(bytemuck::pod_collect_to_vec::<u8, f32>(tensor.data()))
+        };
+        Ok(AdamW { config, m: read("m")?, v: read("v")?, steps })
     }
 }
 

@@ -1,5 +1,15 @@
 //! The method: rollouts, skills, algorithms, training and evaluation of language-model agents.
 
+pub mod action;
+pub mod advantage;
 pub mod algo;
+pub mod dialogue;
+pub mod evaluate;
 pub mod loss;
+pub mod packing;
+pub mod prompt;
+pub mod recipe;
+pub mod rollout;
 pub mod skill;
+pub mod trajectory;
+pub mod update;

@@ -1,0 +1,105 @@
+//! Episodes played by an environment's expert, written down as if a policy had said them.
+
+use std::sync::Arc;
+
+use opid_env::environment::{Slips, Task};
+use opid_env::random::Draw;
+
+use crate::dialogue::{Dialogue, DialogueError};
+use crate::prompt::Scene;
+use crate::trajectory::{Ending, Trajectory, Turn};
+
+/// A turn at which a faultless expert would act, and what it would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// The turn.
+    pub turn: usize,
+    /// The command.
+    pub command: String,
+}
+
+/// An expert's episode in words.
+#[derive(Clone, Debug)]
+pub struct Demonstration {
+    /// The episode; its turns have no tokens yet.
+    pub trajectory: Trajectory,
+    /// What a faultless expert would have done at some turns.
+    pub advice: Vec<Advice>,
+}
+
+/// Plays a task with an expert that errs as often as `slips` says.
+///
+/// At each turn, with probability `advice`, a faultless expert (or, one time in four, chance) is asked
+/// for a command as well. `keys` fix every random choice.
+pub fn play(task: &Arc<dyn Task>, slips: Slips, max_turns: usize, advice: f64, keys: [u64; 3]) -> Demonstration {
+    let mut draw = Draw::new(&[keys[0], keys[1], keys[2]]);
+    let mut episode = task.clone().start();
+    let mut expert = episode.expert(draw.bits(), slips);
+    let mut sure = episode.expert(draw.bits(), Slips::default());
+    let mut trajectory = Trajectory {
+        group: 0,
+        member: 0,
+        task: task.id().to_owned(),
+        kind: task.kind().to_owned(),
+        goal: task.goal().to_owned(),
+        turns: Vec::new(),
+        last_observation: String::new(),
+        won: false,
+        reward: 0.0,
+        ending: Ending::TurnLimit,
+    };
+    let mut given = Vec::new();
+    let mut observation = episode.observation().to_owned();
+    for turn in 0..max_turns {
+        if draw.chance(advice) {
+            let command = match draw.chance(0.25) {
+                true => draw.pick(&episode.admissible()).cloned(),
+                false => Some(sure.act(episode.as_ref())),
+            };
+            given.extend(command.map(|command| Advice { turn, command }));
+        }
+        let admissible = episode.admissible();
+        let command = expert.act(episode.as_ref());
+        let valid = admissible.contains(&command);
+        let step = episode.step(&command);
+        trajectory.turns.push(Turn {
+            observation: std::mem::replace(&mut observation, step.observation),
+            admissible: Some(admissible),
+            prompt: Vec::new(),
+            response: Vec::new(),
+            logprobs: Vec::new(),
+            text: format!("<action>{command}</action>"),
+            action: command,
+            valid,
+            ended: true,
+        });
+        trajectory.won = step.won;
+        if step.done {
+            trajectory.ending = Ending::Done;
+            break;
+        }
+    }
+    trajectory.last_observation = observation;
+    Demonstration { trajectory, advice: given }
+}
+
+/// Fills in the tokens of an expert's episode, with a skill in its history or without.
+///
+/// # Errors
+/// A prompt or chat template fails, or the tokenizer does.
+pub fn tokenize(t: &mut Trajectory, skill: Option<&str>, dialogue: &Dialogue) -> Result<(), DialogueError> {
+    for (i, turn) in t.turns.iter_mut().enumerate() {
+        if !dialogue.lists_admissible() {
+            turn.admissible = None;
+        }
+        let scene = Scene {
+            observation: &turn.observation,
+            admissible: turn.admissible.as_deref(),
+            episode_skill: skill,
+            step_skill: None,
+        };
+        turn.prompt = if i == 0 { dialogue.opening(scene)? } else { dialogue.continuation(scene, true)? };
+        turn.response = dialogue.response(&turn.action)?;
+    }
+    Ok(())
+}

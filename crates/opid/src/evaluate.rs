@@ -1,0 +1,106 @@
+//! Evaluation: every task of a fixed list once, no analyzer, no skill, no privileged context.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use opid_env::environment::Task;
+use opid_lm::model::Model;
+use serde::Serialize;
+
+use crate::dialogue::{Dialogue, DialogueError};
+use crate::rollout::{Group, Settings, sample};
+use crate::trajectory::{Ending, Trajectory};
+
+/// Successes among a number of tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Rate {
+    /// Tasks solved.
+    pub won: usize,
+    /// Tasks played.
+    pub tasks: usize,
+    /// Share of tasks solved.
+    pub success: f64,
+    /// 95 % interval of the share (Wilson 1927).
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+}
+
+impl Rate {
+    /// The rate of `won` among `tasks`.
+    pub fn new(won: usize, tasks: usize) -> Self {
+        if tasks == 0 {
+            return Rate { high: 1.0, ..Rate::default() };
+        }
+        const Z: f64 = 1.959_964;
+        let (n, p) = (tasks as f64, won as f64 / tasks as f64);
+        let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+        let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+        Rate { won, tasks, success: p, low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
+    }
+}
+
+/// The result of an evaluation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Over all tasks.
+    pub overall: Rate,
+    /// By kind of task.
+    pub kinds: BTreeMap<String, Rate>,
+    /// Mean number of turns.
+    pub turns: f64,
+    /// Share of turns whose action was invalid.
+    pub invalid: f64,
+    /// Episodes that ended because the history was too long.
+    pub context_limited: usize,
+}
+
+impl Report {
+    /// Summarises finished episodes.
+    pub fn of(trajectories: &[Trajectory]) -> Self {
+        let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for t in trajectories {
+            let count = kinds.entry(t.kind.clone()).or_default();
+            count.0 += usize::from(t.won);
+            count.1 += 1;
+        }
+        let turns: usize = trajectories.iter().map(|t| t.turns.len()).sum();
+        let invalid = trajectories.iter().flat_map(|t| &t.turns).filter(|t| !t.valid).count();
+        Report {
+            overall: Rate::new(trajectories.iter().filter(|t| t.won).count(), trajectories.len()),
+            kinds: kinds.into_iter().map(|(kind, (won, n))| (kind, Rate::new(won, n))).collect(),
+            turns: turns as f64 / trajectories.len().max(1) as f64,
+            invalid: invalid as f64 / turns.max(1) as f64,
+            context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
+        }
+    }
+}
+
+/// Plays every task once.
+///
+/// # Errors
+/// A prompt or chat template fails, or the tokenizer does.
+pub fn evaluate(
+    model: &Model,
+    dialogue: &Dialogue,
+    tasks: &[Arc<dyn Task>],
+    settings: &Settings,
+    progress: &dyn Fn(usize),
+) -> Result<(Report, Vec<Trajectory>), DialogueError> {
+    let groups: Vec<Group> = tasks.iter().map(|t| Group { task: t.clone(), skill: None }).collect();
+    let trajectories = sample(model, dialogue, &groups, settings, progress)?;
+    Ok((Report::of(&trajectories), trajectories))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_interval() {
+        // The textbook case of 50 in 100: 0.404 to 0.596.
+        let rate = Rate::new(50, 100);
+        assert!((rate.low - 0.4038).abs() < 1e-3 && (rate.high - 0.5962).abs() < 1e-3, "{rate:?}");
+        assert!(Rate::new(0, 20).low == 0.0 && Rate::new(0, 20).high > 0.1);
+    }
+}

@@ -1,0 +1,189 @@
+//! Re-scoring: the log-probability of the same response, by the same policy, with a skill in the
+//! history.
+//!
+//! A step skill changes only its own turn's message, so its context is a short branch off the plain
+//! history. An episode skill stands after the task, so its context is a second history of the episode
+//! that shares the tokens of the task.
+
+use opid_lm::graph::Workspace;
+use opid_lm::model::Model;
+
+use super::Analysis;
+use super::route::Route;
+use crate::dialogue::{Dialogue, DialogueError};
+use crate::packing::{Packer, Row};
+use crate::prompt::Scene;
+use crate::trajectory::Trajectory;
+
+/// Log-probabilities of response tokens under one kind of skill.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// By token number; meaningful where `selected`.
+    pub logprobs: Vec<f64>,
+    /// Tokens that were scored.
+    pub selected: Vec<bool>,
+    /// Rows that were scored.
+    pub rows: usize,
+}
+
+/// Log-probabilities under episode skills and under step skills.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SkillScores {
+    /// Under the episode's skill.
+    pub episode: Scores,
+    /// Under the step's skill.
+    pub step: Scores,
+    /// Rows left out because the history with the skill is longer than the policy's context.
+    pub too_long: usize,
+    /// Tokens computed.
+    pub computed: usize,
+}
+
+/// What re-scoring needs besides the trajectories.
+pub struct Rescorer<'a> {
+    /// The policy the responses were sampled from, not yet updated.
+    pub model: &'a Model,
+    /// Makes the messages with skills.
+    pub dialogue: &'a Dialogue,
+    /// Temperature of the rollout.
+    pub temperature: f32,
+    /// Longest history in tokens.
+    pub max_context: usize,
+    /// Tokens computed at once.
+    pub micro_batch_tokens: usize,
+}
+
+impl Rescorer<'_> {
+    /// Scores every row that `routes` sends to a skill; `analyses` and `routes` are by trajectory and
+    /// by row.
+    ///
+    /// # Errors
+    /// A prompt or chat template fails, or the tokenizer does.
+    pub fn score(
+        &self,
+        workspace: &mut Workspace,
+        trajectories: &[Trajectory],
+        rows: &[Row],
+        analyses: &[Option<Analysis>],
+        routes: &[Route],
+    ) -> Result<SkillScores, DialogueError> {
+        let total = rows.last().map_or(0, |r| r.tokens.end);
+        let empty = Scores { logprobs: vec![0.0; total], selected: vec![false; total], rows: 0 };
+        let mut result = SkillScores { episode: empty.clone(), step: empty, ..SkillScores::default() };
+        let mut packer = Packer::new(self.micro_batch_tokens);
+        let mut group = None;
+        let mut first = 0;
+        while first < rows.len() {
+            let t = &trajectories[rows[first].trajectory];
+            let end = first + t.turns.len();
+            if group != Some(t.group) {
+                packer.end_tree();
+                group = Some(t.group);
+            }
+            if let Some(analysis) = &analyses[rows[first].trajectory] {
+                let (rows, routes) = (&rows[first..end], &routes[first..end]);
+                self.add_episode_branch(&mut packer, &mut result, t, rows, routes, analysis)?;
+                self.add_step_branches(&mut packer, &mut result, t, rows, routes, analysis)?;
+            }
+            first = end;
+        }
+        for pack in packer.finish() {
+            result.computed += pack.batch.rows();
+            let stats = workspace.score(self.model, &pack.batch, self.temperature);
+            for (stats, number) in stats.iter().zip(&pack.numbers) {
+                // Numbers from `total` on are those of step skills.
+                let (scores, n) = match number.checked_sub(total) {
+                    None => (&mut result.episode, *number),
+                    Some(n) => (&mut result.step, n),
+                };
+                scores.logprobs[n] = stats.logprob as f64;
+                scores.selected[n] = true;
+            }
+        }
+        Ok(result)
+    }
+
+    /// The episode once more with its skill after the task, up to the last row routed to it.
+    fn add_episode_branch(
+        &self,
+        packer: &mut Packer,
+        result: &mut SkillScores,
+        t: &Trajectory,
+        rows: &[Row],
+        routes: &[Route],
+        analysis: &Analysis,
+    ) -> Result<(), DialogueError> {
+        let Some(last) = routes.iter().rposition(|r| r.episode) else { return Ok(()) };
+        let opening = self.dialogue.opening(Scene {
+            observation: &t.turns[0].observation,
+            admissible: t.turns[0].admissible.as_deref(),
+            episode_skill: Some(&analysis.episode_skill),
+            step_skill: None,
+        })?;
+        let mut length = 0;
+        let start = packer.start();
+        let mut node = packer.extend(start, &opening);
+        for (i, turn) in t.turns[..=last].iter().enumerate() {
+            let prompt = if i == 0 { opening.len() } else { turn.prompt.len() };
+            length += prompt + turn.response.len();
+            if length > self.max_context {
+                result.too_long += routes[i..=last].iter().filter(|r| r.episode).count();
+                return Ok(());
+            }
+            if i > 0 {
+                node = packer.extend(node, &turn.prompt);
+            }
+            node = if routes[i].episode {
+                result.episode.rows += 1;
+                packer.score(node, &turn.response, rows[i].tokens.clone())
+            } else {
+                packer.extend(node, &turn.response)
+            };
+        }
+        Ok(())
+    }
+
+    /// A branch for every row routed to a step skill.
+    fn add_step_branches(
+        &self,
+        packer: &mut Packer,
+        result: &mut SkillScores,
+        t: &Trajectory,
+        rows: &[Row],
+        routes: &[Route],
+        analysis: &Analysis,
+    ) -> Result<(), DialogueError> {
+        let total = result.step.logprobs.len();
+        let mut node = packer.start();
+        let mut length = 0;
+        let Some(last) = routes.iter().rposition(|r| r.step) else { return Ok(()) };
+        for (i, turn) in t.turns[..=last].iter().enumerate() {
+            if routes[i].step {
+                let scene = Scene {
+                    observation: &turn.observation,
+                    admissible: turn.admissible.as_deref(),
+                    episode_skill: None,
+                    step_skill: analysis.step_skills.get(&i).map(String::as_str),
+                };
+                let prompt = match i.checked_sub(1) {
+                    None => self.dialogue.opening(scene)?,
+                    Some(before) => self.dialogue.continuation(scene, t.turns[before].ended)?,
+                };
+                if length + prompt.len() + turn.response.len() > self.max_context {
+                    result.too_long += 1;
+                } else {
+                    let numbers = rows[i].tokens.start + total..rows[i].tokens.end + total;
+                    let branch = packer.extend(node, &prompt);
+                    packer.score(branch, &turn.response, numbers);
+                    result.step.rows += 1;
+                }
+            }
+            if i < last {
+                length += turn.prompt.len() + turn.response.len();
+                node = packer.extend(node, &turn.prompt);
+                node = packer.extend(node, &turn.response);
+            }
+        }
+        Ok(())
+    }
+}

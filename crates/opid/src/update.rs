@@ -1,0 +1,210 @@
+//! The policy update: clipped loss, KL to the reference, entropy, AdamW. It knows nothing of how the
+//! advantages came about.
+
+use opid_lm::graph::Workspace;
+use opid_lm::kernels::head::{TokenGrad, TokenStats};
+use opid_lm::model::Model;
+use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
+use serde::Serialize;
+
+use crate::loss::kl::Divergence;
+use crate::loss::policy::{ClipRange, policy_loss};
+use crate::packing::{Pack, Row, pack_responses};
+use crate::recipe::{Optimizer, Recipe, Schedule};
+use crate::trajectory::Trajectory;
+
+/// The model in training and everything an update needs.
+pub struct Learner {
+    /// The policy.
+    pub policy: Model,
+    /// The policy that training started from, if the loss looks at it.
+    pub reference: Option<Model>,
+    /// Moments.
+    pub optimizer: AdamW,
+    /// Buffers.
+    pub workspace: Workspace,
+    grad: Vec<f32>,
+}
+
+/// What an update did; means are over response tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct UpdateMetrics {
+    /// Mean clipped loss.
+    pub policy_loss: f64,
+    /// Mean k3 divergence from the reference.
+    pub kl: f64,
+    /// Mean entropy of the policy.
+    pub entropy: f64,
+    /// Share of tokens whose ratio was clipped.
+    pub clip_fraction: f64,
+    /// Share of tokens whose loss the dual clip bounded.
+    pub dual_clip_fraction: f64,
+    /// Mean of old less new log-probability.
+    pub ppo_kl: f64,
+    /// Largest difference between the sampler's log-probability and the scorer's, over the tokens of
+    /// the first mini-batch, whose policy is the one that sampled.
+    pub sampler_gap: f64,
+    /// Gradient norm before clipping, mean over mini-batches.
+    pub grad_norm: f64,
+    /// Mini-batches whose gradient was not finite; they changed nothing.
+    pub skipped: usize,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Tokens computed forward and backward.
+    pub computed: usize,
+}
+
+/// Learning rate of a training step (counted from 0) as a share of its peak.
+pub fn rate_factor(o: &Optimizer, step: u64, steps: u64) -> f64 {
+    if step < o.warmup_steps {
+        return (step + 1) as f64 / (o.warmup_steps + 1) as f64;
+    }
+    let span = steps.saturating_sub(o.warmup_steps).max(1) as f64;
+    let done = (step - o.warmup_steps) as f64 / span;
+    match o.schedule {
+        Schedule::Constant => 1.0,
+        Schedule::Linear => (1.0 - done).max(0.0),
+        Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos()),
+    }
+}
+
+impl Learner {
+    /// A learner that starts from `policy`.
+    pub fn new(policy: Model, recipe: &Recipe) -> Self {
+        let o = &recipe.optimizer;
+        let config = AdamWConfig {
+            beta1: o.beta1 as f32,
+            beta2: o.beta2 as f32,
+            weight_decay: o.weight_decay as f32,
+            ..AdamWConfig::default()
+        };
+        Learner {
+            reference: (recipe.loss.kl > 0.0).then(|| policy.clone()),
+            optimizer: AdamW::new(policy.len(), config),
+            workspace: Workspace::new(&policy),
+            grad: vec![0.0; policy.len()],
+            policy,
+        }
+    }
+
+    /// One training step: an update for each mini-batch of groups.
+    ///
+    /// `old` and `advantages` have one number for each response token.
+    pub fn update(
+        &mut self,
+        trajectories: &[Trajectory],
+        rows: &[Row],
+        old: &[f64],
+        advantages: &[f64],
+        recipe: &Recipe,
+        step: u64,
+    ) -> UpdateMetrics {
+        let parts = mini_batches(trajectories, rows, recipe);
+        let temperature = recipe.rollout.temperature;
+        let mut reference = vec![0.0; old.len()];
+        if let Some(model) = &self.reference {
+            for pack in parts.iter().flatten() {
+                let stats = self.workspace.score(model, &pack.batch, temperature);
+                for (stats, &n) in stats.iter().zip(&pack.numbers) {
+                    reference[n] = stats.logprob as f64;
+                }
+            }
+        }
+        let lr = recipe.optimizer.learning_rate * rate_factor(&recipe.optimizer, step, recipe.steps);
+        let mut metrics = UpdateMetrics { learning_rate: lr, ..UpdateMetrics::default() };
+        let objective = Objective::new(recipe, old, advantages, &reference);
+        for (i, packs) in parts.iter().enumerate() {
+            let tokens: usize = packs.iter().map(|p| p.numbers.len()).sum();
+            let weight = 1.0 / tokens.max(1) as f64;
+            self.grad.fill(0.0);
+            for pack in packs {
+                let loss = |target: usize, stats: TokenStats| objective.grad(pack.numbers[target], stats, weight);
+                let ws = &mut self.workspace;
+                let stats = ws.forward_backward(&self.policy, &pack.batch, temperature, &loss, &mut self.grad);
+                metrics.computed += pack.batch.rows();
+                objective.measure(&mut metrics, pack, &stats, i == 0);
+            }
+            let norm = global_norm(&self.grad);
+            if norm.is_finite() {
+                let scale = (recipe.optimizer.grad_clip / norm.max(1e-12)).min(1.0);
+                self.optimizer.step(&mut self.policy.weights, &self.grad, lr as f32, scale as f32);
+                metrics.grad_norm += norm / parts.len() as f64;
+            } else {
+                metrics.skipped += 1;
+            }
+        }
+        let n = old.len().max(1) as f64;
+        for sum in [
+            &mut metrics.policy_loss,
+            &mut metrics.kl,
+            &mut metrics.entropy,
+            &mut metrics.clip_fraction,
+            &mut metrics.dual_clip_fraction,
+            &mut metrics.ppo_kl,
+        ] {
+            *sum /= n;
+        }
+        metrics
+    }
+}
+
+/// Consecutive groups divided into the recipe's number of mini-batches, laid out as tree batches.
+fn mini_batches(trajectories: &[Trajectory], rows: &[Row], recipe: &Recipe) -> Vec<Vec<Pack>> {
+    let groups = trajectories.last().map_or(0, |t| t.group + 1);
+    let count = recipe.optimizer.mini_batches.clamp(1, groups.max(1));
+    (0..count)
+        .map(|i| {
+            let bounds = (groups * i / count, groups * (i + 1) / count);
+            let at = |g: usize| rows.partition_point(|r| trajectories[r.trajectory].group < g);
+            let part = &rows[at(bounds.0)..at(bounds.1)];
+            pack_responses(trajectories, part, recipe.optimizer.micro_batch_tokens)
+        })
+        .collect()
+}
+
+/// The loss of a response token.
+struct Objective<'a> {
+    clip: ClipRange,
+    kl: f64,
+    entropy: f64,
+    old: &'a [f64],
+    advantages: &'a [f64],
+    reference: &'a [f64],
+}
+
+impl<'a> Objective<'a> {
+    fn new(recipe: &Recipe, old: &'a [f64], advantages: &'a [f64], reference: &'a [f64]) -> Self {
+        let l = &recipe.loss;
+        let dual = if l.dual_clip == 0.0 { f64::INFINITY } else { l.dual_clip };
+        let clip = ClipRange { low: l.clip_low, high: l.clip_high, dual };
+        Objective { clip, kl: l.kl, entropy: l.entropy, old, advantages, reference }
+    }
+
+    /// Gradient of `weight * (clipped loss + kl * k3 - entropy * H)`.
+    fn grad(&self, n: usize, stats: TokenStats, weight: f64) -> TokenGrad {
+        let logprob = stats.logprob as f64;
+        let mut slope = policy_loss(logprob, self.old[n], self.advantages[n], &self.clip).gradient;
+        if self.kl > 0.0 {
+            slope += self.kl * Divergence::K3.of(logprob, self.reference[n]).1;
+        }
+        TokenGrad { logprob: (slope * weight) as f32, entropy: (-self.entropy * weight) as f32 }
+    }
+
+    fn measure(&self, m: &mut UpdateMetrics, pack: &Pack, stats: &[TokenStats], first: bool) {
+        for (stats, &n) in stats.iter().zip(&pack.numbers) {
+            let logprob = stats.logprob as f64;
+            let loss = policy_loss(logprob, self.old[n], self.advantages[n], &self.clip);
+            m.policy_loss += loss.loss;
+            m.entropy += stats.entropy as f64;
+            m.clip_fraction += f64::from(loss.clipped);
+            m.dual_clip_fraction += f64::from(loss.clipped_lower);
+            m.ppo_kl += loss.divergence;
+            if self.kl > 0.0 {
+                m.kl += Divergence::K3.of(logprob, self.reference[n]).0;
+            }
+            if first {
+                m.sampler_gap = m.sampler_gap.max(loss.divergence.abs());
+            }
+        }
+    }
+}

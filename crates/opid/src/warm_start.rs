@@ -1,0 +1,280 @@
+//! The starting policy: a tokenizer and a small model made from expert episodes.
+//!
+//! There is no pretrained checkpoint to start a laptop run from, so a recipe can make its own. The
+//! policy is taught to act as an expert that errs, and to act well where its history holds a skill: an
+//! instruction-tuned model follows advice too. Without that, skills could not tell a good response from
+//! a bad one, and there would be nothing to distil.
+
+use std::sync::Arc;
+
+use opid_env::environment::{Slips, Task};
+use opid_env::random::Draw;
+use opid_lm::chat::ChatTemplate;
+use opid_lm::config::{Family, ModelConfig};
+use opid_lm::graph::Workspace;
+use opid_lm::kernels::head::{TokenGrad, TokenStats};
+use opid_lm::model::Model;
+use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
+use opid_lm::tokenizer::{Tokenizer, TokenizerError};
+use rayon::prelude::*;
+
+use crate::demonstration::{Demonstration, play, tokenize};
+use crate::dialogue::{Dialogue, DialogueError};
+use crate::packing::{Pack, Packer};
+use crate::prompt::{PromptError, Prompts, Scene};
+use crate::recipe::{Recipe, Stage, WarmStart};
+use crate::skill::{Analyzer, phrases};
+use crate::tasks::{Tasks, TasksError};
+use crate::trajectory::Trajectory;
+
+/// Tokens of a vocabulary made here that are not text.
+const SPECIAL: [&str; 8] =
+    ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<think>", "</think>", "<action>", "</action>"];
+/// Expert episodes that a tokenizer is trained on.
+const TOKENIZER_EPISODES: usize = 400;
+/// Gradients of supervised training are clipped to this global norm.
+const GRAD_CLIP: f64 = 1.0;
+
+/// Keys that tell the random draws of this file apart.
+const TOKENIZER: u64 = 101;
+const WEIGHTS: u64 = 102;
+const STAGES: u64 = 103;
+
+/// A warm start that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum WarmStartError {
+    /// The tasks.
+    #[error(transparent)]
+    Tasks(#[from] TasksError),
+    /// Prompts or tokens.
+    #[error(transparent)]
+    Dialogue(#[from] DialogueError),
+    /// Prompts.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+/// How far supervised training is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Stage, from 0.
+    pub stage: usize,
+    /// Updates done in this stage.
+    pub update: u64,
+    /// Updates of this stage.
+    pub updates: u64,
+    /// Mean negative log-probability of the response tokens of the last update.
+    pub loss: f64,
+    /// Tokens trained on in the last update.
+    pub tokens: usize,
+}
+
+/// Trains a tokenizer on what is said in expert episodes.
+///
+/// # Errors
+/// The tasks cannot be had, or the vocabulary is too small.
+pub fn train_tokenizer(
+    recipe: &Recipe,
+    warm: &WarmStart,
+    tasks: &Tasks,
+    analyzer: &dyn Analyzer,
+) -> Result<Tokenizer, WarmStartError> {
+    let prompts = Prompts::new(&recipe.prompt.templates, recipe.policy.thinking)?;
+    let episodes = tasks.training(&recipe.environment.split, 0, TOKENIZER_EPISODES)?;
+    let texts: Vec<Vec<String>> = episodes
+        .par_iter()
+        .enumerate()
+        .map(|(i, task)| {
+            let slips = Slips { revisit: 0.2, wander: 0.1, invalid: 0.05, forget: 0.2 };
+            let keys = [recipe.seed, TOKENIZER, i as u64];
+            let Demonstration { trajectory: t, .. } = play(task, slips, recipe.environment.max_turns, 0.0, keys);
+            let analysis = analyzer.analyze(&t).ok();
+            let mut texts = Vec::new();
+            for (i, turn) in t.turns.iter().enumerate() {
+                let scene = Scene {
+                    observation: &turn.observation,
+                    admissible: turn.admissible.as_deref().filter(|_| recipe.prompt.admissible),
+                    episode_skill: analysis.as_ref().map(|a| a.episode_skill.as_str()),
+                    step_skill: analysis.as_ref().and_then(|a| a.step_skills.get(&i)).map(String::as_str),
+                };
+                texts.push(if i == 0 { prompts.task(scene)? } else { prompts.turn(scene)? });
+                texts.push(turn.action.clone());
+            }
+            Ok(texts)
+        })
+        .collect::<Result<_, PromptError>>()?;
+    let mut fixed: Vec<String> = tasks.source().phrases().iter().map(|p| p.to_string()).collect();
+    fixed.extend(phrases::ALL.iter().map(|p| p.to_string()));
+    Ok(Tokenizer::train(texts.into_iter().flatten(), warm.vocab_size, &fixed, &SPECIAL)?)
+}
+
+/// A new model with random weights for a vocabulary.
+pub fn new_model(recipe: &Recipe, warm: &WarmStart, tokenizer: &Tokenizer, dialogue: &Dialogue) -> Model {
+    let config = ModelConfig {
+        family: Family::Qwen3,
+        vocab_size: tokenizer.vocab_size(),
+        hidden_size: warm.hidden_size,
+        intermediate_size: warm.intermediate_size,
+        num_layers: warm.layers,
+        num_heads: warm.heads,
+        num_kv_heads: warm.kv_heads,
+        head_dim: warm.head_dim,
+        rope_theta: 10_000.0,
+        rms_norm_eps: 1e-6,
+        tie_word_embeddings: true,
+        max_position_embeddings: recipe.policy.max_context,
+        eos_token_ids: vec![dialogue.end_token()],
+    };
+    Model::random(config, |i| Draw::new(&[recipe.seed, WEIGHTS, i]).unit())
+}
+
+/// The chat template of models made here.
+pub fn chat_template() -> ChatTemplate {
+    ChatTemplate::compact()
+}
+
+/// One training example: an episode with its tokens, and turns answered as a step skill says.
+struct Example {
+    trajectory: Trajectory,
+    hints: Vec<(usize, Vec<u32>, Vec<u32>)>,
+}
+
+/// Supervised training of `model` on expert episodes, stage after stage.
+///
+/// # Errors
+/// The tasks cannot be had, or a prompt or the tokenizer fails.
+pub fn train(
+    model: &mut Model,
+    dialogue: &Dialogue,
+    tasks: &Tasks,
+    analyzer: &dyn Analyzer,
+    stages: &[Stage],
+    recipe: &Recipe,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), WarmStartError> {
+    let mut workspace = Workspace::new(model);
+    let mut grad = vec![0.0; model.len()];
+    let mut first = 0;
+    for (number, stage) in stages.iter().enumerate() {
+        let config = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
+        let mut optimizer = AdamW::new(model.len(), config);
+        for update in 0..stage.updates {
+            let batch = tasks.training(&recipe.environment.split, first, stage.episodes)?;
+            let examples: Vec<Example> = batch
+                .par_iter()
+                .enumerate()
+                .map(|(i, task)| {
+                    example(task, stage, dialogue, analyzer, recipe, [recipe.seed, STAGES, (first + i) as u64])
+                })
+                .collect::<Result<_, _>>()?;
+            first += stage.episodes;
+            let (packs, weights) = pack(&examples, stage.observation_weight, recipe.optimizer.micro_batch_tokens);
+            let total: f64 = weights.iter().sum();
+            grad.fill(0.0);
+            let (mut loss, mut responses, mut tokens) = (0.0, 0usize, 0);
+            for p in &packs {
+                let slope = |i: usize, _: TokenStats| TokenGrad {
+                    logprob: (-weights[p.numbers[i]] / total) as f32,
+                    entropy: 0.0,
+                };
+                let stats = workspace.forward_backward(model, &p.batch, 1.0, &slope, &mut grad);
+                for (s, &n) in stats.iter().zip(&p.numbers).filter(|(_, n)| weights[**n] == 1.0) {
+                    loss -= s.logprob as f64 * weights[n];
+                    responses += 1;
+                }
+                tokens += p.batch.rows();
+            }
+            let norm = global_norm(&grad);
+            let rise = ((update + 1) as f64 / (stage.warmup + 1) as f64).min(1.0);
+            let fall = 1.0 - update as f64 / stage.updates as f64;
+            let lr = stage.learning_rate * rise * fall;
+            if norm.is_finite() {
+                let scale = (GRAD_CLIP / norm.max(1e-12)).min(1.0);
+                optimizer.step(&mut model.weights, &grad, lr as f32, scale as f32);
+            }
+            progress(Progress {
+                stage: number,
+                update: update + 1,
+                updates: stage.updates,
+                loss: loss / responses.max(1) as f64,
+                tokens,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the example of one task: with probability `episode_skills` a faultless episode under a skill,
+/// else an erring one, some of whose turns are also answered as a step skill says.
+fn example(
+    task: &Arc<dyn Task>,
+    stage: &Stage,
+    dialogue: &Dialogue,
+    analyzer: &dyn Analyzer,
+    recipe: &Recipe,
+    keys: [u64; 3],
+) -> Result<Example, DialogueError> {
+    let max_turns = recipe.environment.max_turns;
+    let mut draw = Draw::new(&[keys[0], keys[1], keys[2], 1]);
+    let slips = stage.slips.into();
+    if draw.chance(stage.episode_skills) {
+        let clean = play(task, Slips::default(), max_turns, 0.0, keys).trajectory;
+        // A workflow from the success itself, or the lesson of a failure at the same task.
+        let failure = draw.chance(0.5).then(|| play(task, slips, max_turns, 0.0, keys).trajectory);
+        let source = failure.filter(|f| !f.won);
+        let skill = analyzer.analyze(source.as_ref().unwrap_or(&clean)).ok().map(|a| a.episode_skill);
+        if let (true, Some(skill)) = (clean.won, skill) {
+            let mut trajectory = clean;
+            tokenize(&mut trajectory, Some(&skill), dialogue)?;
+            return Ok(Example { trajectory, hints: Vec::new() });
+        }
+    }
+    let chance = stage.step_skills / max_turns as f64;
+    let Demonstration { mut trajectory, advice } = play(task, slips, max_turns, chance, keys);
+    tokenize(&mut trajectory, None, dialogue)?;
+    let mut hints = Vec::new();
+    for a in advice {
+        let turn = &trajectory.turns[a.turn];
+        let hint = format!("{}{}", phrases::DO, a.command);
+        let scene = Scene {
+            observation: &turn.observation,
+            admissible: turn.admissible.as_deref(),
+            episode_skill: None,
+            step_skill: Some(&hint),
+        };
+        let prompt = if a.turn == 0 { dialogue.opening(scene)? } else { dialogue.continuation(scene, true)? };
+        hints.push((a.turn, prompt, dialogue.response(&a.command)?));
+    }
+    Ok(Example { trajectory, hints })
+}
+
+/// Tree batches of examples, and the weight of each target.
+fn pack(examples: &[Example], observation_weight: f64, budget: usize) -> (Vec<Pack>, Vec<f64>) {
+    let mut packer = Packer::new(budget);
+    let mut weights = Vec::new();
+    for example in examples {
+        packer.end_tree();
+        let mut node = packer.start();
+        for (i, turn) in example.trajectory.turns.iter().enumerate() {
+            for (_, prompt, response) in example.hints.iter().filter(|h| h.0 == i) {
+                let branch = packer.extend(node, prompt);
+                packer.score(branch, response, weights.len()..weights.len() + response.len());
+                weights.resize(weights.len() + response.len(), 1.0);
+            }
+            node = if i == 0 || observation_weight == 0.0 {
+                packer.extend(node, &turn.prompt)
+            } else {
+                let numbers = weights.len()..weights.len() + turn.prompt.len();
+                weights.resize(numbers.end, observation_weight);
+                packer.score(node, &turn.prompt, numbers)
+            };
+            let numbers = weights.len()..weights.len() + turn.response.len();
+            weights.resize(numbers.end, 1.0);
+            node = packer.score(node, &turn.response, numbers);
+        }
+    }
+    (packer.finish(), weights)
+}
