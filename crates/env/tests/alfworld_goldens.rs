@@ -276,7 +276,7 @@ fn searcher_wins_most(shared: &Shared) -> Result<(), Failed> {
     let (mut count, mut won, mut actions) = (0, 0, 0);
     shared.games(|path, text| {
         let file = GameFile::parse(text).map_err(|e| failed(format!("{path}: {e}")))?;
-        let task = Arc::new(GameTask::new(path.to_string(), file));
+        let task = Arc::new(GameTask::new(path.to_string(), file.game, None));
         count += 1;
         if let Some(taken) = play(&task, count, 50) {
             won += 1;

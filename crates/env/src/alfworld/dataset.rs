@@ -127,7 +127,7 @@ impl Dataset {
             return Ok(task);
         }
         let file = GameFile::load(&self.root.join(id).join(FILE_NAME))?;
-        let task = Arc::new(GameTask::new(id.clone(), file));
+        let task = Arc::new(GameTask::new(id.clone(), file.game, file.walkthrough));
         lock()[index] = Arc::downgrade(&task);
         Ok(task)
     }

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::command::Command;
-use super::file::GameFile;
 use super::game::{Game, Set, contains, members};
 use super::search::Searcher;
 use super::state::State;
@@ -20,8 +19,8 @@ pub struct GameTask {
 
 impl GameTask {
     /// Gives a game a name.
-    pub fn new(id: String, file: GameFile) -> Self {
-        Self { id, game: file.game, walkthrough: file.walkthrough }
+    pub fn new(id: String, game: Game, walkthrough: Option<Vec<String>>) -> Self {
+        Self { id, game, walkthrough }
     }
 
     /// The game.

@@ -1,0 +1,157 @@
+//! Every environment by its name: the one place where names and settings become tasks.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::alfworld::{Dataset, DatasetError, PHRASES};
+use crate::environment::Task;
+use crate::household::{self, HouseholdConfig, HouseholdError, World};
+
+/// The names of the environments.
+pub const NAMES: [&str; 2] = ["household", "alfworld"];
+
+/// The splits of the ALFWorld data.
+const ALFWORLD_SPLITS: [&str; 4] = ["train", "valid_train", "valid_seen", "valid_unseen"];
+
+/// Settings of all environments; each takes what concerns it.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What everything random about the environment itself is keyed by.
+    pub seed: u64,
+    /// `household`: what games there are.
+    pub household: HouseholdConfig,
+    /// `alfworld`: the folder that holds `json_2.1.1`; where it is missing, `$ALFWORLD_DATA`.
+    pub data: Option<PathBuf>,
+}
+
+/// Why an environment or a task of it is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// An unknown environment.
+    #[error("no environment is called `{0}`; there are {known}", known = NAMES.join(", "))]
+    Name(String),
+    /// An unknown split.
+    #[error("alfworld has no split `{0}`; it has {known}", known = ALFWORLD_SPLITS.join(", "))]
+    Split(String),
+    /// No folder was given.
+    #[error(
+        "alfworld needs its games: set ALFWORLD_DATA to the folder that holds json_2.1.1 (`alfworld-download` from \
+         the `alfworld` Python package fetches them); the built-in environment `household` needs no data"
+    )]
+    NoData,
+    /// The games cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The games cannot be made.
+    #[error(transparent)]
+    Household(#[from] HouseholdError),
+}
+
+/// Where the tasks of an environment come from.
+pub trait TaskSource: Send + Sync {
+    /// The number of tasks in a split; nothing where there is no end of them.
+    fn len(&self, split: &str) -> Result<Option<usize>, CatalogError>;
+    /// A task of a split; always the same for the same number.
+    fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError>;
+    /// The names of the splits.
+    fn splits(&self) -> Vec<&'static str>;
+    /// The fixed phrases of the environment's texts, for training a tokenizer.
+    fn phrases(&self) -> Vec<&'static str>;
+}
+
+/// Opens an environment.
+pub fn open(name: &str, options: Options) -> Result<Box<dyn TaskSource>, CatalogError> {
+    match name {
+        "household" => Ok(Box::new(Household(World::new(options.household, options.seed)?))),
+        "alfworld" => {
+            let data = options.data.or_else(|| std::env::var_os("ALFWORLD_DATA").map(PathBuf::from));
+            Ok(Box::new(Alfworld { data: data.ok_or(CatalogError::NoData)?, splits: Mutex::default() }))
+        }
+        _ => Err(CatalogError::Name(name.to_string())),
+    }
+}
+
+struct Household(World);
+
+impl TaskSource for Household {
+    fn len(&self, split: &str) -> Result<Option<usize>, CatalogError> {
+        self.0.scenes(split)?;
+        Ok(None)
+    }
+
+    fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError> {
+        Ok(self.0.task(split, index)?)
+    }
+
+    fn splits(&self) -> Vec<&'static str> {
+        household::SPLITS.to_vec()
+    }
+
+    fn phrases(&self) -> Vec<&'static str> {
+        PHRASES.to_vec()
+    }
+}
+
+/// Splits are listed when first asked for.
+struct Alfworld {
+    data: PathBuf,
+    splits: Mutex<Vec<(&'static str, Arc<Dataset>)>>,
+}
+
+impl Alfworld {
+    fn split(&self, name: &str) -> Result<Arc<Dataset>, CatalogError> {
+        let known = ALFWORLD_SPLITS.into_iter().find(|split| *split == name);
+        let split = known.ok_or_else(|| CatalogError::Split(name.to_string()))?;
+        let mut splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, dataset)) = splits.iter().find(|(name, _)| *name == split) {
+            return Ok(Arc::clone(dataset));
+        }
+        let dataset = Arc::new(Dataset::open(&self.data, split)?);
+        splits.push((split, Arc::clone(&dataset)));
+        Ok(dataset)
+    }
+}
+
+impl TaskSource for Alfworld {
+    fn len(&self, split: &str) -> Result<Option<usize>, CatalogError> {
+        Ok(Some(self.split(split)?.len()))
+    }
+
+    fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError> {
+        Ok(self.split(split)?.task(index)?)
+    }
+
+    fn splits(&self) -> Vec<&'static str> {
+        ALFWORLD_SPLITS.to_vec()
+    }
+
+    fn phrases(&self) -> Vec<&'static str> {
+        PHRASES.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_answered_with_the_known_ones() {
+        let error = open("chess", Options::default()).err().map(|e| e.to_string());
+        assert_eq!(error.as_deref(), Some("no environment is called `chess`; there are household, alfworld"));
+        let household = open("household", Options::default()).expect("household needs nothing");
+        let error = household.len("test").expect_err("no such split").to_string();
+        assert_eq!(error, "household has no split `test`; it has train, valid_seen, valid_unseen");
+        assert_eq!(household.len("train").expect("a split"), None);
+    }
+
+    #[test]
+    fn missing_data_is_explained() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = Options { data: Some(folder.path().to_path_buf()), ..Options::default() };
+        let alfworld = open("alfworld", options).expect("opening reads nothing");
+        let error = alfworld.len("train").expect_err("the folder is empty").to_string();
+        assert!(error.contains("alfworld-download") && error.contains("household"), "{error}");
+        let error = alfworld.len("test").expect_err("no such split").to_string();
+        assert!(error.contains("valid_seen"), "{error}");
+    }
+}
