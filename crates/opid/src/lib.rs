@@ -1,1 +1,5 @@
-//! The method: rollout, skills, algorithms, trainer, evaluation.
+//! The method: rollouts, skills, algorithms, training and evaluation of language-model agents.
+
+pub mod algo;
+pub mod loss;
+pub mod skill;
