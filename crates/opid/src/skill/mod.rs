@@ -1,3 +1,7 @@
 //! Skills: advice drawn from finished episodes, and where it is used.
 
+pub mod goal;
+pub mod hindsight;
+mod household;
+pub mod phrases;
 pub mod route;
