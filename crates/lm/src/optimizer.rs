@@ -121,7 +121,8 @@ impl AdamW {
             if tensor.dtype() != Dtype::F32 || tensor.shape() != [len] {
                 return Err(fail(format!("{name} does not belong to a model of {len} parameters")));
             }
-            Ok(bytemuck::pod_collect_to_vec::<u8, f32>(tensor.data()))
+            let bytes = tensor.data().as_chunks::<4>().0;
+            Ok(bytes.iter().map(|b| f32::from_le_bytes(*b)).collect())
         };
         Ok(AdamW { config, m: read("m")?, v: read("v")?, steps })
     }

@@ -33,7 +33,6 @@ pub enum DialogueError {
 }
 
 /// Turns scenes into tokens and responses into actions.
-#[derive(Debug)]
 pub struct Dialogue {
     tokenizer: Tokenizer,
     chat: ChatTemplate,

@@ -3,6 +3,7 @@
 pub mod action;
 pub mod advantage;
 pub mod algo;
+pub mod demonstration;
 pub mod dialogue;
 pub mod evaluate;
 pub mod loss;
@@ -10,6 +11,10 @@ pub mod packing;
 pub mod prompt;
 pub mod recipe;
 pub mod rollout;
+pub mod run;
 pub mod skill;
+pub mod tasks;
+pub mod train;
 pub mod trajectory;
 pub mod update;
+pub mod warm_start;

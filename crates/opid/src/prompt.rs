@@ -7,7 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 /// Templates that cannot be read or filled in.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +70,8 @@ impl Prompts {
     pub fn new(templates: &str, thinking: bool) -> Result<Self, PromptError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("the usual delimiters"));
         for (i, name) in NAMES.into_iter().enumerate() {
             let source = match templates {
                 "compact" => COMPACT[i].to_owned(),
@@ -115,7 +116,7 @@ impl Prompts {
         };
         let values = context! {
             observation => scene.observation,
-            admissible => scene.admissible,
+            admissible => scene.admissible.map(|a| a.iter().cloned().collect::<Value>()),
             episode_skill => block("episode_skill.jinja", scene.episode_skill)?,
             step_skill => block("step_skill.jinja", scene.step_skill)?,
             thinking => self.thinking,
@@ -123,7 +124,7 @@ impl Prompts {
         self.render(name, values)
     }
 
-    fn render(&self, name: &'static str, values: minijinja::Value) -> Result<String, PromptError> {
+    fn render(&self, name: &'static str, values: Value) -> Result<String, PromptError> {
         self.environment
             .get_template(name)
             .and_then(|t| t.render(values))

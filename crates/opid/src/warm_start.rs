@@ -23,7 +23,8 @@ use crate::dialogue::{Dialogue, DialogueError};
 use crate::packing::{Pack, Packer};
 use crate::prompt::{PromptError, Prompts, Scene};
 use crate::recipe::{Recipe, Stage, WarmStart};
-use crate::skill::{Analyzer, phrases};
+use crate::skill::analyzer::Analyzer;
+use crate::skill::phrases;
 use crate::tasks::{Tasks, TasksError};
 use crate::trajectory::Trajectory;
 

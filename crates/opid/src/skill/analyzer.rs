@@ -1,23 +1,9 @@
 //! Who reads finished episodes and writes skills.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-
+pub use super::hindsight::Analysis;
 use super::hindsight::{self, HindsightError, Step};
 use crate::recipe::{AnalyzerName, Skill};
 use crate::trajectory::Trajectory;
-
-/// The skills of one episode.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Analysis {
-    /// What happened, for people.
-    pub summary: String,
-    /// The skill of the episode: a plan after success, what to remember after failure.
-    pub episode_skill: String,
-    /// Skills of single steps, by their 0-based number.
-    pub step_skills: BTreeMap<usize, String>,
-}
 
 /// An episode that could not be analyzed.
 #[derive(Debug, thiserror::Error)]

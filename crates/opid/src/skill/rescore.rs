@@ -8,7 +8,7 @@
 use opid_lm::graph::Workspace;
 use opid_lm::model::Model;
 
-use super::Analysis;
+use super::hindsight::Analysis;
 use super::route::Route;
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::packing::{Packer, Row};

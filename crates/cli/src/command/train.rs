@@ -1,0 +1,54 @@
+//! `opid train`: a whole run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use opid::recipe::Recipe;
+use opid::run::RunFolder;
+use opid::train;
+
+use crate::display::Display;
+
+/// Options of `train`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Recipe file; without one, the built-in household recipe.
+    recipe: Option<PathBuf>,
+    /// Folder of the run [default: runs/NAME, with a number added if it exists].
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Change a key, for example --set rollout.groups=8 (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
+    /// Continue the run in this folder from its last checkpoint.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["recipe", "run", "changes"])]
+    resume: Option<PathBuf>,
+}
+
+/// Trains, showing progress, and says where the result is.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let mut display = Display::new();
+    let outcome = match &args.resume {
+        Some(folder) => {
+            ensure!(folder.join("config.toml").is_file(), "{} is not a run: it has no config.toml", folder.display());
+            let recipe = RunFolder::recipe(folder)?;
+            display.begin(&recipe, folder);
+            train::resume(&recipe, folder, &mut |event| display.show(event))?
+        }
+        None => {
+            let recipe = Recipe::read(args.recipe.as_deref(), &args.changes)?;
+            let folder = args.run.unwrap_or_else(|| free_folder(&recipe.name));
+            display.begin(&recipe, &folder);
+            train::train(&recipe, &folder, &mut |event| display.show(event))?
+        }
+    };
+    display.finish(&outcome);
+    Ok(())
+}
+
+/// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, ... that does not exist.
+fn free_folder(name: &str) -> PathBuf {
+    let runs = Path::new("runs");
+    let numbered = (2..).map(|n| runs.join(format!("{name}-{n}")));
+    std::iter::once(runs.join(name)).chain(numbered).find(|p| !p.exists()).expect("some number is free")
+}

@@ -1,0 +1,210 @@
+//! What a run shows in the terminal: progress bars while it works, a line for every result.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use opid::recipe::{AlgorithmName, Recipe};
+use opid::train::{Event, Outcome, Probe, StepMetrics};
+
+/// Shows events of a run.
+pub struct Display {
+    bar: Option<ProgressBar>,
+    terminal: bool,
+    started: Instant,
+    /// Start of the first training step, for the time left.
+    training: Option<Instant>,
+    stage: usize,
+    reported: Instant,
+}
+
+impl Display {
+    /// A display on standard error (bars) and standard output (results).
+    pub fn new() -> Self {
+        let now = Instant::now();
+        let terminal = std::io::stderr().is_terminal();
+        Display { bar: None, terminal, started: now, training: None, stage: usize::MAX, reported: now }
+    }
+
+    /// Says what is about to run.
+    pub fn begin(&mut self, recipe: &Recipe, folder: &Path) {
+        let algorithm = match recipe.algorithm.name {
+            AlgorithmName::Grpo => "GRPO",
+            AlgorithmName::Opid => "OPID",
+        };
+        println!(
+            "{algorithm} on {} ({} x {} episodes a step, {} steps), seed {}, in {}",
+            recipe.environment.name,
+            recipe.rollout.groups,
+            recipe.rollout.group_size,
+            recipe.steps,
+            recipe.seed,
+            folder.display()
+        );
+    }
+
+    /// Shows one event.
+    pub fn show(&mut self, event: Event<'_>) {
+        match event {
+            Event::Policy { parameters, vocabulary } => {
+                println!("policy: {:.2} M parameters, vocabulary {vocabulary}", parameters as f64 / 1e6)
+            }
+            Event::WarmStart(p) => {
+                if self.stage != p.stage {
+                    self.stage = p.stage;
+                    self.start_bar(p.updates, &format!("warm start, stage {}", p.stage + 1));
+                }
+                self.advance(p.update, format!("loss {:.3}", p.loss));
+                if p.update == p.updates {
+                    self.stop_bar();
+                    println!("warm start, stage {}: loss {:.3} ({})", p.stage + 1, p.loss, self.elapsed());
+                }
+            }
+            Event::Probe(probe) => self.probe(probe),
+            Event::Sampling { purpose, done, total } => {
+                if self.bar.as_ref().is_none_or(|b| b.length() != Some(total as u64)) {
+                    self.start_bar(total as u64, purpose);
+                }
+                self.advance(done as u64, String::new());
+                if done == total {
+                    self.stop_bar();
+                }
+            }
+            Event::Evaluation(e) => {
+                self.stop_bar();
+                let r = &e.report;
+                println!(
+                    "evaluation after {} steps, {} {} games, T {}: success {} ({:.1} turns, {:.1} % invalid)",
+                    e.step,
+                    r.overall.tasks,
+                    e.split,
+                    e.temperature,
+                    rate(&r.overall),
+                    r.turns,
+                    100.0 * r.invalid
+                );
+                let kinds = r.kinds.iter().map(|(kind, k)| format!("{kind} {}/{}", k.won, k.tasks));
+                println!("    {}", kinds.collect::<Vec<_>>().join(", "));
+            }
+            Event::Step(metrics, steps) => self.step(metrics, steps),
+        }
+    }
+
+    /// Says what the run came to.
+    pub fn finish(&mut self, outcome: &Outcome) {
+        self.stop_bar();
+        for (before, after) in outcome.before.iter().zip(&outcome.after) {
+            println!(
+                "T {}: success {} -> {} on {} {} games",
+                before.temperature,
+                rate(&before.report.overall),
+                rate(&after.report.overall),
+                after.report.overall.tasks,
+                after.split
+            );
+        }
+        println!("policy saved in {} ({} in all)", outcome.checkpoint.display(), self.elapsed());
+    }
+
+    fn probe(&mut self, p: &Probe) {
+        self.stop_bar();
+        println!(
+            "starting policy at T 1: success {} plain, {} with a workflow skill, {} with an avoidance skill",
+            rate(&p.plain),
+            rate(&p.workflow),
+            rate(&p.avoidance)
+        );
+    }
+
+    fn step(&mut self, m: &StepMetrics, steps: u64) {
+        self.stop_bar();
+        let start = *self.training.get_or_insert_with(Instant::now);
+        let left = match m.step {
+            0 | 1 => String::new(),
+            done => {
+                let each = start.elapsed().as_secs_f64() / (done - 1) as f64;
+                format!(", {} left", duration(Duration::from_secs_f64(each * (steps - done) as f64)))
+            }
+        };
+        let (u, a, s) = (&m.update, &m.advantage, &m.seconds);
+        println!(
+            "step {:>3}/{steps}  success {:.3}  reward {:5.2}  turns {:4.1}  invalid {:.3}  |A| {:.2}/{:.2}/{:.2}  \
+             kl {:.4}  entropy {:.3}  clip {:.3}  grad {:.2}  {:.0} tok/s  \
+             [rollout {:.1}s analyze {:.1}s re-score {:.1}s update {:.1}s]{left}",
+            m.step,
+            m.success,
+            m.reward,
+            m.turns,
+            m.invalid,
+            a.outcome_share,
+            a.episode_skill_share,
+            a.step_skill_share,
+            u.kl,
+            u.entropy,
+            u.clip_fraction,
+            u.grad_norm,
+            m.tokens_per_second,
+            s.rollout,
+            s.analyze,
+            s.rescore,
+            s.update,
+        );
+        if m.step == 1 {
+            println!("    (|A|: shares of episode outcome / episode skill / step skill)");
+        }
+        if let Some(k) = &m.skills
+            && (k.failed > 0 || k.too_long > 0)
+        {
+            println!("    {} analyses failed, {} turns too long to re-score", k.failed, k.too_long);
+        }
+        if m.truncated_responses > 0 || m.context_limited > 0 || u.skipped > 0 {
+            println!(
+                "    {} responses cut off, {} episodes out of context, {} updates skipped (not finite)",
+                m.truncated_responses, m.context_limited, u.skipped
+            );
+        }
+    }
+
+    fn start_bar(&mut self, length: u64, what: &str) {
+        self.stop_bar();
+        let bar = if self.terminal { ProgressBar::new(length) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {per_sec} {msg} {eta} left");
+        bar.set_style(style.expect("the template is valid"));
+        bar.set_prefix(what.to_owned());
+        self.bar = Some(bar);
+        self.reported = Instant::now();
+    }
+
+    /// Moves the bar; without a terminal, long work says a line now and then.
+    fn advance(&mut self, done: u64, message: String) {
+        let Some(bar) = &self.bar else { return };
+        bar.set_position(done);
+        bar.set_message(message.clone());
+        if !self.terminal && self.reported.elapsed() > Duration::from_secs(20) {
+            self.reported = Instant::now();
+            eprintln!("{} {done}/{} {message}", bar.prefix(), bar.length().unwrap_or(0));
+        }
+    }
+
+    fn stop_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn elapsed(&self) -> String {
+        duration(self.started.elapsed())
+    }
+}
+
+/// Minutes and seconds.
+fn duration(d: Duration) -> String {
+    let s = d.as_secs();
+    if s < 60 { format!("{s} s") } else { format!("{} min {:02} s", s / 60, s % 60) }
+}
+
+/// A success rate and its interval.
+fn rate(r: &opid::evaluate::Rate) -> String {
+    format!("{:.3} [{:.3}, {:.3}]", r.success, r.low, r.high)
+}

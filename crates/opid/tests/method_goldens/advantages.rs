@@ -1,0 +1,186 @@
+//! Advantages, returns and routing.
+
+use std::collections::HashMap;
+
+use opid::algo::group::GroupStatistics;
+use opid::algo::grpo;
+use opid::algo::opid::{Shares, SignalShaping, SkillWeights, skill_advantage, token_signal, total_advantage};
+use opid::algo::returns::step_returns;
+use opid::skill::route::Routing;
+use serde_json::{Value, from_value};
+
+use crate::recordings::{
+    Comparison, Outcome, PLAIN, SCALED, flags, matrix, number, numbers, spread, texts, valid,
+};
+
+/// Groups, trajectories (as numbers) and scores of the rows.
+fn rows(input: &Value) -> (Vec<usize>, Vec<usize>, Vec<f64>) {
+    let number_of = |names: Vec<String>| {
+        let mut known = HashMap::new();
+        names
+            .into_iter()
+            .map(|name| {
+                let next = known.len();
+                *known.entry(name).or_insert(next)
+            })
+            .collect::<Vec<usize>>()
+    };
+    let scores = matrix(&input["token_level_rewards"]).iter().map(|row| row.iter().sum()).collect();
+    (number_of(texts(&input["index"])), number_of(texts(&input["traj_index"])), scores)
+}
+
+/// Group-relative advantages.
+pub fn check_grpo(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    let (groups, trajectories, scores) = rows(input);
+    let statistics = match input["across_steps"] == true {
+        true => GroupStatistics::Row,
+        false => GroupStatistics::Trajectory,
+    };
+    let divide = input["norm_by_std"] == true;
+    let found = grpo::advantages(&groups, &trajectories, &scores, statistics, divide);
+    let expected = valid(&case["expected"]["ok"], &input["response_mask"]);
+    let tolerance = if divide { SCALED } else { PLAIN };
+    comparison.close("advantages", &spread(&found, &expected), &expected.concat(), tolerance);
+    Outcome::Compared
+}
+
+/// The parts of the OPID advantage and their shares.
+pub fn check_components(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    if case["expected"].get("error").is_some() {
+        return Outcome::Excluded("the mode is an enum here, so there is no unknown one");
+    }
+    if input["step_advantage_w"] != 0.0 {
+        return Outcome::Excluded("step advantages of GiGPO; OPID requires their weight to be 0");
+    }
+    let expected = &case["expected"]["ok"];
+    let mask = &input["response_mask"];
+    let (groups, trajectories, scores) = rows(input);
+    let divide = input["mode"] == "mean_std_norm";
+    let by_row = grpo::advantages(&groups, &trajectories, &scores, GroupStatistics::Row, divide);
+    let lengths = valid(mask, mask);
+    let outcome = spread(&by_row, &lengths);
+    let old = valid(&input["old_log_prob"], mask).concat();
+    let shaping = SignalShaping { normalize: input["normalize"] == true, clip: input["clip"].as_f64() };
+    let signal = |log_probs: &Value, selected: &Value| {
+        if log_probs.is_null() {
+            return vec![0.0; old.len()];
+        }
+        let selected = match selected.is_null() {
+            true => vec![true; lengths.len()],
+            false => flags(selected),
+        };
+        let selected: Vec<bool> =
+            lengths.iter().zip(selected).flat_map(|(row, chosen)| row.iter().map(move |_| chosen)).collect();
+        token_signal(&valid(log_probs, mask).concat(), &old, &selected, &shaping)
+    };
+    // The single teacher of an older interface stands for the skill of the episode.
+    let episode = match input["episode_teacher_log_prob"].is_null() {
+        true => signal(&input["teacher_log_prob"], &Value::Null),
+        false => signal(&input["episode_teacher_log_prob"], &input["critical_step_mask"]),
+    };
+    let step = signal(&input["step_teacher_log_prob"], &input["step_skill_mask"]);
+    let weights = SkillWeights { episode: number(&input["episode_w"]), step: number(&input["step_w"]) };
+    let skill = skill_advantage(&episode, &step, &weights);
+    let scaled = if divide || shaping.normalize { SCALED } else { PLAIN };
+    comparison.close("episode", &outcome, &valid(&expected["episode"], mask).concat(), scaled);
+    comparison.close("teacher", &skill, &valid(&expected["teacher"], mask).concat(), scaled);
+    let total = total_advantage(&outcome, &skill);
+    comparison.close("total", &total, &valid(&expected["total"], mask).concat(), scaled);
+    let shares = Shares::of(&outcome, &skill);
+    let metrics = &expected["metrics"];
+    for (name, found) in [
+        ("episode_mean", shares.outcome_mean),
+        ("teacher_mean", shares.skill_mean),
+        ("episode_abs_mean", shares.outcome_abs_mean),
+        ("teacher_abs_mean", shares.skill_abs_mean),
+        ("total_abs_mean", shares.total_abs_mean),
+        ("episode_share", shares.outcome_share),
+        ("teacher_share", shares.skill_share),
+    ] {
+        for level in ["adv", "adv_raw"] {
+            let recorded = number(&metrics[format!("opid/{level}/{name}")]);
+            comparison.close(name, &[found], &[recorded], scaled);
+        }
+    }
+    let active = number(&metrics["opid/adv/teacher_active_token_ratio"]);
+    comparison.close("active tokens", &[shares.skill_active_tokens], &[active], PLAIN);
+    Outcome::Compared
+}
+
+/// Skill token signals.
+pub fn check_signal(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    if case["expected"].get("error").is_some() {
+        return Outcome::Excluded("masks of a wrong shape, which slices of tokens cannot have");
+    }
+    if input["teacher_log_prob"].is_null() {
+        return Outcome::Excluded("no teacher at all, which here means that there is no call");
+    }
+    let mask = matrix(&input["response_mask"]);
+    let teacher = matrix(&input["teacher_log_prob"]).concat();
+    let old = matrix(&input["old_log_prob"]).concat();
+    let chosen = |row: usize, column: usize| match input["mask_kind"].as_str() {
+        Some("row") => input["mask"][row] == true,
+        Some("col") => truthy(&input["mask"][row][0]),
+        Some("token") => truthy(&input["mask"][row][column]),
+        _ => true,
+    };
+    let selected: Vec<bool> = mask
+        .iter()
+        .enumerate()
+        .flat_map(|(row, values)| {
+            values.iter().enumerate().map(move |(column, valid)| *valid != 0.0 && chosen(row, column))
+        })
+        .collect();
+    let shaping = SignalShaping { normalize: input["normalize"] == true, clip: input["clip"].as_f64() };
+    let found = token_signal(&teacher, &old, &selected, &shaping);
+    let tolerance = if shaping.normalize { SCALED } else { PLAIN };
+    comparison.close("signal", &found, &matrix(&case["expected"]["ok"]).concat(), tolerance);
+    Outcome::Compared
+}
+
+fn truthy(value: &Value) -> bool {
+    value == true || value.as_f64().is_some_and(|value| value != 0.0)
+}
+
+/// Discounted step returns.
+pub fn check_returns(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    if case["expected"].get("error").is_some() {
+        return Outcome::Excluded("rows of inactive steps are never recorded (docs/deviations.md)");
+    }
+    let mut known = HashMap::new();
+    let trajectories: Vec<usize> = texts(&input["traj_uid"])
+        .into_iter()
+        .map(|name| {
+            let next = known.len();
+            *known.entry(name).or_insert(next)
+        })
+        .collect();
+    let found = step_returns(&trajectories, &numbers(&input["rewards"]), number(&input["gamma"]));
+    comparison.close("returns", &found, &numbers(&case["expected"]["ok"]), PLAIN);
+    Outcome::Compared
+}
+
+/// Which skill scores a step.
+pub fn check_route(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    let routing: Result<Routing, _> = from_value(input["mode"].clone());
+    if case["expected"].get("error").is_some() {
+        comparison.same("refused", routing.is_err(), true);
+        return Outcome::Compared;
+    }
+    let step_skill = input["step_skill"].as_str();
+    if step_skill.is_none() && input["step_enabled"] == true {
+        return Outcome::Excluded("step skills that are null or a number (docs/deviations.md)");
+    }
+    let Ok(routing) = routing else {
+        comparison.same("known", false, true);
+        return Outcome::Compared;
+    };
+    let route = routing.route(step_skill, input["episode_enabled"] == true, input["step_enabled"] == true);
+    comparison.same("route", vec![route.episode, route.step], flags(&case["expected"]["ok"]));
+    Outcome::Compared
+}

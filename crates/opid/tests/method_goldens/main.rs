@@ -1,0 +1,66 @@
+//! Advantages, losses, rewards and routing against recordings of the reference's own functions
+//! (`goldens/opid` of the shared folder; without it the trials are reported as ignored).
+//!
+//! The recordings are float32: tolerance rtol 2e-5, atol 2e-6, and 3e-4 for values that were divided
+//! by a standard deviation. Every recorded case of a function is compared or listed as excluded.
+
+mod advantages;
+mod losses;
+mod recordings;
+
+use std::collections::HashMap;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+use crate::recordings::{Comparison, Outcome, recorded, recorded_file};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    type Check = fn(&Value, &mut Comparison) -> Outcome;
+    let checks: [(&str, &str, Check); 12] = [
+        ("advantages", "grpo", advantages::check_grpo),
+        ("advantages", "opid_components", advantages::check_components),
+        ("advantages", "teacher_token_advantage", advantages::check_signal),
+        ("advantages", "adaptive_kl", losses::check_adaptive_beta),
+        ("policy_loss", "policy_loss", losses::check_policy_loss),
+        ("policy_loss", "kl", losses::check_divergence),
+        ("policy_loss", "agg_loss", losses::check_aggregation),
+        ("policy_loss", "entropy_from_logits", losses::check_entropy),
+        ("policy_loss", "logprobs_from_logits", losses::check_log_prob),
+        ("reward_shaping", "invalid_action_penalty", losses::check_penalty),
+        ("reward_shaping", "kl_in_reward", losses::check_divergence_in_reward),
+        ("step_returns", "", advantages::check_returns),
+    ];
+    let mut trials: Vec<Trial> =
+        checks.into_iter().map(|(file, function, check)| recorded_trial(file, function, check)).collect();
+    trials.push(recorded_trial("teacher_source", "", advantages::check_route));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn recorded_trial(
+    file: &'static str,
+    function: &'static str,
+    check: fn(&Value, &mut Comparison) -> Outcome,
+) -> Trial {
+    let name = if function.is_empty() { file.to_owned() } else { format!("{file}::{function}") };
+    let absent = !recorded_file(file).exists();
+    let run = move || -> Result<(), Failed> {
+        let mut comparison = Comparison::default();
+        let mut excluded = HashMap::<&str, usize>::new();
+        for case in recorded(file, function)? {
+            comparison.begin(&case);
+            match check(&case, &mut comparison) {
+                Outcome::Compared => comparison.end(),
+                Outcome::Excluded(reason) => *excluded.entry(reason).or_default() += 1,
+            }
+        }
+        println!("{name}: {} cases compared", comparison.cases());
+        for (reason, count) in excluded {
+            println!("{name}: {count} cases excluded: {reason}");
+        }
+        comparison.result()
+    };
+    let title = if function.is_empty() { file.to_owned() } else { format!("{file}::{function}") };
+    Trial::test(title, run).with_ignored_flag(absent)
+}
