@@ -6,6 +6,7 @@
 //! the original's words.
 
 mod command;
+mod compile;
 mod dataset;
 mod episode;
 mod file;

@@ -1,7 +1,8 @@
 //! Plays the traces recorded from the Python original and compares every answer.
 //!
-//! The recordings and the real games lie outside the repository: in `$OPID_SHARED`, or in `shared`
-//! beside the workspace. Where they are missing, each trial is reported as ignored, by name.
+//! Traces of made games are in `fixtures`. Those of real games, and the games, lie outside the
+//! repository: in `$OPID_SHARED`, or in `shared` beside the workspace. Where they are missing, each
+//! of their trials is reported as ignored, by name.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use libtest_mimic::{Arguments, Failed, Trial};
-use opid_env::alfworld::{GameFile, GameTask, contains, plan};
+use opid_env::alfworld::{Game, GameFile, GameTask, Variant, contains, plan};
 use opid_env::environment::{Slips, Task};
 use opid_env::random::Draw;
 use serde::Deserialize;
@@ -19,6 +20,14 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Trace {
     game: String,
+    steps: Vec<Recorded>,
+}
+
+/// A recorded episode of a made game, which comes with it.
+#[derive(Deserialize)]
+struct Made {
+    task: String,
+    problem: String,
     steps: Vec<Recorded>,
 }
 
@@ -98,21 +107,20 @@ impl Shared {
 }
 
 /// Everything in which a replay differs from the recording, each difference in a few lines.
-fn differences(file: &GameFile, trace: &Trace) -> Vec<String> {
-    let game = &file.game;
+fn differences(game: &Game, name: &str, steps: &[Recorded]) -> Vec<String> {
     let mut state = game.start();
     let mut text = game.intro().to_string();
     let mut commands = Vec::new();
     let mut found = Vec::new();
-    for (number, step) in trace.steps.iter().enumerate() {
+    for (number, step) in steps.iter().enumerate() {
         if let Some(action) = &step.action {
             game.step(&mut state, action, &mut text);
         }
         let mut differ = |what: &str, recorded: String, ours: String| {
             if recorded != ours {
                 found.push(format!(
-                    "{} step {number} action {:?}: {what}\n  recorded {recorded}\n  ours     {ours}",
-                    trace.game, step.action
+                    "{name} step {number} action {:?}: {what}\n  recorded {recorded}\n  ours     {ours}",
+                    step.action
                 ));
             }
         };
@@ -137,18 +145,37 @@ fn replay(
         if let Some(file) = load(&trace.game) {
             played += 1;
             steps += trace.steps.len();
-            found.extend(differences(&file, trace));
+            found.extend(differences(&file.game, &trace.game, &trace.steps));
         }
     }
+    report(&found, played, steps)?;
+    if played != expected {
+        return Err(failed(format!("{played} traces were played, not {expected}")));
+    }
+    Ok(())
+}
+
+/// Fails with the first differences, if any.
+fn report(found: &[String], played: usize, steps: usize) -> Result<(), Failed> {
     if !found.is_empty() {
         let first = found.iter().take(5).cloned().collect::<Vec<_>>().join("\n");
         return Err(failed(format!("{} differences in {steps} steps; the first:\n{first}", found.len())));
     }
     println!("{played} traces, {steps} steps, no difference");
-    if played != expected {
-        return Err(failed(format!("{played} traces were played, not {expected}")));
-    }
     Ok(())
+}
+
+fn replay_made() -> Result<(), Failed> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/household.jsonl.gz");
+    let (mut found, mut played, mut steps) = (Vec::new(), 0, 0);
+    for line in BufReader::new(GzDecoder::new(std::fs::File::open(path)?)).lines() {
+        let made: Made = serde_json::from_str(&line?)?;
+        let game = Game::compile(Variant::Data, &made.task, &made.problem).map_err(failed)?;
+        found.extend(differences(&game, &made.task, &made.steps));
+        played += 1;
+        steps += made.steps.len();
+    }
+    report(&found, played, steps)
 }
 
 fn replay_real(shared: &Shared, name: &str, expected: usize) -> Result<(), Failed> {
@@ -307,5 +334,6 @@ fn main() {
             Trial::test(format!("{name} (no recordings: set OPID_SHARED)"), || Ok(())).with_ignored_flag(true)
         }
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let made = std::iter::once(Trial::test("made_traces", replay_made));
+    libtest_mimic::run(&arguments, made.chain(trials).collect()).exit();
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use opid_env::alfworld::{GameFile, GameTask, KINDS, contains, members, plan};
+use opid_env::alfworld::{Game, GameFile, GameTask, KINDS, Variant, contains, members, plan};
 use opid_env::environment::{Slips, Task};
-use opid_env::household::{HouseholdConfig, SPLITS, World};
+use opid_env::household::{Blueprint, HouseholdConfig, SPLITS, World};
 use opid_env::random::Draw;
 use proptest::prelude::*;
 
@@ -103,7 +103,7 @@ proptest! {
             }
         }
         let text = words.concat();
-        if let Ok(game) = opid_env::alfworld::Game::compile(opid_env::alfworld::Variant::Data, "x.", &text) {
+        if let Ok(game) = Game::compile(Variant::Data, "x.", &text) {
             let (mut state, mut answer) = (game.start(), String::new());
             for _ in 0..20 {
                 let mut commands = Vec::new();
@@ -201,4 +201,45 @@ fn a_slipping_expert_errs_and_mostly_recovers() {
         won += usize::from(run().is_some());
     }
     assert!(won > 180, "{won} of 200");
+}
+
+#[test]
+fn the_searching_expert_does_not_peek() {
+    // Two games that differ only in what lies where: as long as the agent has been shown the same,
+    // the expert does the same.
+    let world = world((6, 12), 21);
+    let mut parted = 0;
+    for index in 0..200 {
+        let made = world.make("train", index).expect("a game");
+        let mut draw = Draw::new(&[index as u64]);
+        let mut moved = made.blueprint.clone();
+        for _ in 0..4 {
+            let (one, other) = (draw.below(moved.things.len()), draw.below(moved.things.len()));
+            let places = std::mem::take(&mut moved.things[one].places);
+            moved.things[one].places = std::mem::replace(&mut moved.things[other].places, places);
+        }
+        let compile = |blueprint: &Blueprint| {
+            Game::compile(Variant::Data, &blueprint.task, &blueprint.problem()).expect("a game")
+        };
+        let (game, other) = (compile(&made.blueprint), compile(&moved));
+        if other.won(&other.start()) {
+            continue;
+        }
+        let start = |game| Arc::new(GameTask::new(String::new(), game, None)).start();
+        let (mut here, mut there) = (start(game), start(other));
+        let (mut expert, mut twin) = (here.expert(3, Slips::default()), there.expert(3, Slips::default()));
+        for _ in 0..30 {
+            if here.observation() != there.observation() || here.admissible() != there.admissible() {
+                parted += 1;
+                break;
+            }
+            let action = expert.act(&*here);
+            assert_eq!(action, twin.act(&*there), "{index}: {}", here.observation());
+            let (step, other) = (here.step(&action), there.step(&action));
+            if step.won || other.won {
+                break;
+            }
+        }
+    }
+    assert!(parted > 50, "only {parted} pairs of games ever looked different");
 }

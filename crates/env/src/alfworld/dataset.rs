@@ -164,3 +164,65 @@ fn says_solvable(path: &Path) -> std::io::Result<bool> {
     file.read_to_end(&mut text)?;
     Ok(answer(&text).unwrap_or(false))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::household::{HouseholdConfig, World};
+
+    /// A folder with one game, or with another text in its place.
+    fn lay_out(data: &Path, folder: &str, text: &str) {
+        let folder = data.join(RELEASE).join(folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join(FILE_NAME), text).expect("a file");
+    }
+
+    #[test]
+    fn lists_what_the_original_plays_and_shares_loaded_games() {
+        let data = tempfile::tempdir().expect("a folder");
+        let world = World::new(HouseholdConfig::default(), 1).expect("good settings");
+        let made = world.make("train", 0).expect("a game");
+        let game = made.blueprint.file(&made.walkthrough);
+        lay_out(data.path(), "train/pick_two_obj_and_place-B/trial_2", &game);
+        lay_out(data.path(), "train/pick_two_obj_and_place-B/trial_1", &game);
+        lay_out(data.path(), "train/look_at_obj_in_light-A/trial_1", &game);
+        lay_out(
+            data.path(),
+            "train/look_at_obj_in_light-A/trial_2",
+            &game.replace("\"solvable\":true", "\"solvable\": false"),
+        );
+        lay_out(
+            data.path(),
+            "train/look_at_obj_in_light-A/trial_3",
+            &game.replace("\"solvable\":true", "\"other\":1"),
+        );
+        lay_out(data.path(), "train/pick_and_place_simple-AppleSliced/trial_1", &game);
+        lay_out(data.path(), "train/pick_and_place_with_movable_recep-C/trial_1", &game);
+        lay_out(data.path(), "train/dance-D/trial_1", &game);
+
+        let dataset = Dataset::open(data.path(), "train").expect("a split");
+        let listed = [
+            "train/look_at_obj_in_light-A/trial_1",
+            "train/pick_two_obj_and_place-B/trial_1",
+            "train/pick_two_obj_and_place-B/trial_2",
+        ];
+        assert_eq!(dataset.ids(), listed);
+        let task = dataset.task(1).expect("a game");
+        assert!(Arc::ptr_eq(&task, &dataset.task(1).expect("the same game")));
+        assert_eq!(task.game().task(), made.game.task());
+        assert_eq!(
+            dataset.task(3).expect_err("too far").to_string(),
+            "game 3 was asked for, but the split has 3"
+        );
+    }
+
+    #[test]
+    fn a_broken_game_is_named() {
+        let data = tempfile::tempdir().expect("a folder");
+        lay_out(data.path(), "valid_seen/look_at_obj_in_light-A/trial_1", "{\"solvable\": true}");
+        let dataset = Dataset::open(data.path(), "valid_seen").expect("a split");
+        let error = dataset.task(0).expect_err("not a game").to_string();
+        assert!(error.contains("trial_1") && error.contains("pddl_domain"), "{error}");
+        assert!(matches!(Dataset::open(data.path(), "train"), Err(DatasetError::Missing(_))));
+    }
+}

@@ -119,6 +119,10 @@ pub fn solve_commands(game: &Game, state: &State) -> Option<Vec<Command>> {
                                     errands.go(station)?;
                                     errands.act(command);
                                 }
+                                // It may lie in two receptacles, and still be in the right one.
+                                if errands.game.won(&errands.state) {
+                                    return Some(());
+                                }
                                 errands.put(object, into)
                             });
                         }

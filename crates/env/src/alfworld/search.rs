@@ -4,6 +4,9 @@
 //! task needs, and then does the errands. Every decision is made anew from the episode as it is, so
 //! it copes with whatever others did in between. What it takes for granted is common sense: the
 //! names in the first text, what kind of place holds what, and which furniture has doors.
+//!
+//! The only step it can forget ([`Slips::forget`]) is cleaning, heating or cooling: it puts the object
+//! away as it is, finds that this did not do, and then takes it again.
 
 use super::command::Command;
 use super::episode::GameEpisode;

@@ -118,3 +118,38 @@ fn closing_quote(text: &str) -> Option<usize> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOMAIN_TEXT: &str = include_str!("../../assets/alfworld/domain.pddl");
+
+    fn grammar(task: &str) -> String {
+        include_str!("../../assets/alfworld/grammar.twl2").replacen(TASK, &format!("{TASK}{task}"), 1)
+    }
+
+    #[test]
+    fn the_released_rules_are_recognised() {
+        let task = "put a \\u0061pple in \\\"it\\\".";
+        assert_eq!(
+            recognise(DOMAIN_TEXT, &grammar(task)),
+            Ok((Variant::Data, "put a apple in \"it\".".to_string()))
+        );
+        // Comments, case and spacing of the domain do not matter.
+        let domain = format!("; a remark\n{}", DOMAIN_TEXT.to_uppercase().replace('\n', "\r\n  "));
+        assert!(recognise(&domain, &grammar("x.")).is_ok());
+    }
+
+    #[test]
+    fn other_rules_are_refused_with_the_reason() {
+        let domain = DOMAIN_TEXT.replace("(not (holdsAny ?a))  ;", ";");
+        assert!(matches!(recognise(&domain, &grammar("x.")), Err(VariantError::Domain(_))));
+        let wording = grammar("x.").replace("You arrive at", "You come to");
+        assert!(matches!(recognise(DOMAIN_TEXT, &wording), Err(VariantError::Grammar(_))));
+        assert_eq!(recognise(DOMAIN_TEXT, "{}"), Err(VariantError::NoTask));
+        assert!(matches!(recognise(DOMAIN_TEXT, &grammar("{o.name}")), Err(VariantError::Task(_))));
+        let several = grammar("x.").replace("template :: \"open", "template :: \"{a.name}: open");
+        assert_eq!(recognise(DOMAIN_TEXT, &several), Err(VariantError::MultiAgent));
+    }
+}
