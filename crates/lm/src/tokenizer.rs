@@ -76,7 +76,8 @@ impl Tokenizer {
     ///
     /// `vocab_size` counts everything: the 256 bytes, the merges and `special_tokens`; a small
     /// corpus may give fewer. Each of `phrases` is one word for the merges and so can become a
-    /// single token; longer phrases win. `special_tokens` get the last ids, in the given order:
+    /// single token; longer phrases win. So is a word with the number after it (`drawer 3`), because an
+    /// environment's names are copied as a whole. `special_tokens` get the last ids, in the given order:
     /// those written `<|name|>` are special (left out of decoded text on request), others, such as
     /// `<action>`, are single tokens that decoding always keeps.
     pub fn train(
@@ -195,7 +196,7 @@ fn word_pattern(phrases: &[String]) -> String {
         let alternatives: Vec<String> = sorted.into_iter().map(phrase_pattern).collect();
         pattern.push_str(&format!(" ?(?:{})|", alternatives.join("|")));
     }
-    pattern.push_str(r" ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]|\s+(?!\S)|\s+");
+    pattern.push_str(r" ?[A-Za-z]+ [0-9]+| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]|\s+(?!\S)|\s+");
     pattern
 }
 

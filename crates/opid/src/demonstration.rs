@@ -18,11 +18,22 @@ pub struct Demonstration {
     pub labels: Vec<String>,
 }
 
-/// Plays a task with an expert that errs as often as `slips` says; `keys` fix every random choice.
-pub fn play(task: &Arc<dyn Task>, slips: Slips, max_turns: usize, keys: [u64; 3]) -> Demonstration {
+/// How an expert is disturbed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Noise {
+    /// The expert's own errors.
+    pub slips: Slips,
+    /// Probability of any admissible command instead of the expert's.
+    pub chance: f64,
+    /// Probability of saying a command again that was just refused.
+    pub repeat: f64,
+}
+
+/// Plays a task with a disturbed expert; `keys` fix every random choice.
+pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]) -> Demonstration {
     let mut draw = Draw::new(&[keys[0], keys[1], keys[2]]);
     let mut episode = task.clone().start();
-    let mut expert = episode.expert(draw.bits(), slips);
+    let mut expert = episode.expert(draw.bits(), noise.slips);
     let mut sure = episode.expert(draw.bits(), Slips::default());
     let mut trajectory = Trajectory {
         group: 0,
@@ -41,7 +52,13 @@ pub fn play(task: &Arc<dyn Task>, slips: Slips, max_turns: usize, keys: [u64; 3]
     for _ in 0..max_turns {
         labels.push(sure.act(episode.as_ref()));
         let admissible = episode.admissible();
-        let command = expert.act(episode.as_ref());
+        let mut command = expert.act(episode.as_ref());
+        let refused = trajectory.turns.last().filter(|t| !t.valid);
+        if let Some(last) = refused.filter(|_| draw.chance(noise.repeat)) {
+            command.clone_from(&last.action);
+        } else if draw.chance(noise.chance) {
+            command = draw.pick(&admissible).cloned().unwrap_or(command);
+        }
         let valid = admissible.contains(&command);
         let step = episode.step(&command);
         trajectory.turns.push(Turn {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use opid_env::environment::{Slips, Task};
+use opid_env::environment::Task;
 use opid_lm::checkpoint::{StoredDtype, TextFiles};
 use opid_lm::error::LoadError;
 use opid_lm::model::Model;
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::advantage::{Shares, advantages};
-use crate::demonstration::play;
+use crate::demonstration::{Noise, play};
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::evaluate::{Rate, Report, evaluate};
 use crate::packing::{Row, rows};
@@ -380,19 +380,19 @@ impl Run<'_> {
     fn probe(&mut self, games: usize) -> Result<Probe, TrainError> {
         let recipe = self.recipe;
         let tasks = self.tasks.panel(&recipe.evaluation.split, games)?;
-        let slips = recipe.warm_start.as_ref().and_then(|w| w.stages.last()).map(|s| s.slips);
-        let slips: Slips = slips.unwrap_or_default().into();
-        let skill_of = |i: usize, task: &Arc<dyn Task>, slips: Slips| {
+        let noise = recipe.warm_start.as_ref().and_then(|w| w.stages.last()).map(|s| s.noise);
+        let noise: Noise = noise.unwrap_or_default().into();
+        let skill_of = |i: usize, task: &Arc<dyn Task>, noise: Noise| {
             let keys = [recipe.seed, PROBE, i as u64];
-            let t = play(task, slips, recipe.environment.max_turns, keys).trajectory;
+            let t = play(task, noise, recipe.environment.max_turns, keys).trajectory;
             Some((self.analyzer.analyze(&t).ok()?.episode_skill, t.won))
         };
         let workflows: Vec<Option<String>> =
-            tasks.iter().enumerate().map(|(i, t)| skill_of(i, t, Slips::default()).map(|s| s.0)).collect();
+            tasks.iter().enumerate().map(|(i, t)| skill_of(i, t, Noise::default()).map(|s| s.0)).collect();
         let lessons: Vec<Option<String>> = tasks
             .iter()
             .enumerate()
-            .map(|(i, t)| skill_of(i, t, slips).filter(|s| !s.1).map(|s| s.0).or_else(|| workflows[i].clone()))
+            .map(|(i, t)| skill_of(i, t, noise).filter(|s| !s.1).map(|s| s.0).or_else(|| workflows[i].clone()))
             .collect();
         let settings = Settings::evaluation(recipe, 1.0, [recipe.seed, PROBE, 0]);
         let mut rates = [Rate::default(); 3];

@@ -18,7 +18,7 @@ use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
 use opid_lm::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
 
-use crate::demonstration::{Demonstration, play, tokenize};
+use crate::demonstration::{Demonstration, Noise, play, tokenize};
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::packing::{Pack, Packer};
 use crate::prompt::{PromptError, Prompts, Scene};
@@ -90,8 +90,9 @@ pub fn train_tokenizer(
         .enumerate()
         .map(|(i, task)| {
             let slips = Slips { revisit: 0.2, wander: 0.1, invalid: 0.05, forget: 0.2 };
+            let noise = Noise { slips, chance: 0.1, repeat: 0.0 };
             let keys = [recipe.seed, TOKENIZER, i as u64];
-            let Demonstration { trajectory: t, .. } = play(task, slips, recipe.environment.max_turns, keys);
+            let Demonstration { trajectory: t, .. } = play(task, noise, recipe.environment.max_turns, keys);
             let analysis = analyzer.analyze(&t).ok();
             let mut texts = Vec::new();
             for (i, turn) in t.turns.iter().enumerate() {
@@ -221,7 +222,7 @@ pub fn train(
 
 /// Makes the example of one task: with probability `episode_skills` a faultless episode under a skill,
 /// else an erring one. Where the expert erred, the faultless response is trained on instead, unless
-/// the stage imitates slips. Some turns are also answered as a step skill says.
+/// the stage imitates noise. Some turns are also answered as a step skill says.
 fn example(
     task: &Arc<dyn Task>,
     stage: &Stage,
@@ -232,11 +233,11 @@ fn example(
 ) -> Result<Example, DialogueError> {
     let max_turns = recipe.environment.max_turns;
     let mut draw = Draw::new(&[keys[0], keys[1], keys[2], 1]);
-    let slips = stage.slips.into();
+    let noise = stage.noise.into();
     if draw.chance(stage.episode_skills) {
-        let clean = play(task, Slips::default(), max_turns, keys).trajectory;
+        let clean = play(task, Noise::default(), max_turns, keys).trajectory;
         // A workflow from the success itself, or the lesson of a failure at the same task.
-        let failure = draw.chance(0.5).then(|| play(task, slips, max_turns, keys).trajectory);
+        let failure = draw.chance(0.5).then(|| play(task, noise, max_turns, keys).trajectory);
         let source = failure.filter(|f| !f.won);
         let skill = analyzer.analyze(source.as_ref().unwrap_or(&clean)).ok().map(|a| a.episode_skill);
         if let (true, Some(skill)) = (clean.won, skill) {
@@ -246,7 +247,7 @@ fn example(
             return Ok(Example { trajectory, imitated, branches: Vec::new() });
         }
     }
-    let Demonstration { mut trajectory, labels } = play(task, slips, max_turns, keys);
+    let Demonstration { mut trajectory, labels } = play(task, noise, max_turns, keys);
     let commands: Vec<Vec<String>> =
         trajectory.turns.iter().map(|t| t.admissible.clone().unwrap_or_default()).collect();
     tokenize(&mut trajectory, None, dialogue)?;
@@ -254,7 +255,7 @@ fn example(
     let mut branches = Vec::new();
     let hinted = stage.step_skills / max_turns as f64;
     for (turn, (record, label)) in trajectory.turns.iter().zip(&labels).enumerate() {
-        let right = stage.imitate_slips || record.action == *label;
+        let right = stage.imitate_noise || record.action == *label;
         imitated.push(right);
         if !right {
             branches.push(Branch { turn, prompt: record.prompt.clone(), response: dialogue.response(label)? });

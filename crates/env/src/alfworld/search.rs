@@ -271,23 +271,31 @@ impl Scene<'_> {
         draw.pick(&places).map(|r| Command::GoTo(*r))
     }
 
-    /// A command in the manner of `wish` that is not admissible.
+    /// A command that is said as if it were possible, and is not: what an agent says that believes to
+    /// be elsewhere, to hold something else, or to see what it does not.
     fn invalid(&self, wish: &Wish, draw: &mut Draw) -> String {
         let (Wish::Search(command) | Wish::Errand(command)) = wish;
-        let wished = self.game.phrase(*command);
-        let receptacle = draw.pick(self.game.receptacles()).map_or("room 1", |r| r.name.as_str());
-        let kind = receptacle.split(' ').next().unwrap_or(receptacle);
-        let object =
-            members(self.game.goal.objects).next().map_or("it", |o| self.game.object(o).kind.as_str());
+        let any = |draw: &mut Draw| draw.pick(self.game.receptacles()).map_or("room 1", |r| r.name.as_str());
+        let here: Vec<&str> = (0..self.game.receptacles().len() as u8)
+            .filter(|&r| self.is_here(r))
+            .map(|r| self.game.receptacle(r).name.as_str())
+            .collect();
+        let near = |draw: &mut Draw| draw.pick(&here).copied().unwrap_or("room 1");
+        let objects: Vec<u8> = members(self.game.goal.objects).collect();
+        let object = draw.pick(&objects).map_or("it 1", |&o| self.game.object(o).name.as_str());
         let attempts = [
-            format!("go to {kind} {}", 30 + draw.below(9)),
-            format!("take {object} from {receptacle}"),
-            format!("put {object} in {receptacle}"),
-            format!("{wished} now"),
+            format!("take {object} from {}", near(draw)),
+            format!("take {object} from {}", any(draw)),
+            format!("move {object} to {}", near(draw)),
+            format!("clean {object} with {}", near(draw)),
+            format!("heat {object} with {}", near(draw)),
+            format!("cool {object} with {}", near(draw)),
+            format!("go to {}", near(draw)),
+            format!("open {}", any(draw)),
+            format!("{} now", self.game.phrase(*command)),
         ];
-        let first = draw.below(attempts.len());
-        let mut turned = attempts.iter().cycle().skip(first).take(attempts.len());
-        let refused = |text: &&String| self.game.find(self.episode.state(), text).is_none();
-        turned.find(refused).cloned().unwrap_or_else(|| "do nothing".to_string())
+        let refused: Vec<&String> =
+            attempts.iter().filter(|text| self.game.find(self.episode.state(), text).is_none()).collect();
+        draw.pick(&refused).map_or_else(|| "do nothing".to_string(), |text| text.to_string())
     }
 }

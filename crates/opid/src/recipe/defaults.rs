@@ -148,8 +148,8 @@ impl Default for Stage {
             learning_rate: 3e-3,
             warmup: 100,
             observation_weight: 0.1,
-            slips: Slips::default(),
-            imitate_slips: false,
+            noise: Noise::default(),
+            imitate_noise: false,
             episode_skills: 0.5,
             step_skills: 1.0,
         }

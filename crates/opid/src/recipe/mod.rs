@@ -341,11 +341,11 @@ pub struct Stage {
     pub warmup: u64,
     /// Weight of the loss on the environment's tokens; the response's tokens weigh 1.
     pub observation_weight: f64,
-    /// Errors of the expert in episodes without a skill.
-    pub slips: Slips,
-    /// Whether the expert's errors are learnt, too; if not, they only lead to states from which the
+    /// How the expert is disturbed in episodes without a skill.
+    pub noise: Noise,
+    /// Whether the disturbed commands are learnt, too; if not, they only lead to states from which the
     /// right responses are learnt.
-    pub imitate_slips: bool,
+    pub imitate_noise: bool,
     /// Share of episodes whose history holds an episode skill and whose expert is faultless.
     pub episode_skills: f64,
     /// Expected number of turns per plain episode that are also shown with a step skill and answered
@@ -353,10 +353,10 @@ pub struct Stage {
     pub step_skills: f64,
 }
 
-/// How often an expert errs, each a probability.
+/// How an expert is disturbed, each a probability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Slips {
+pub struct Noise {
     /// While searching: goes back to a place already seen.
     pub revisit: f64,
     /// While it knows what to do next: goes somewhere pointless.
@@ -365,10 +365,20 @@ pub struct Slips {
     pub invalid: f64,
     /// Per episode: leaves out a required step until the end.
     pub forget: f64,
+    /// Says any admissible command.
+    pub chance: f64,
+    /// Says a command again that was just refused.
+    pub repeat: f64,
 }
 
-impl From<Slips> for opid_env::environment::Slips {
-    fn from(s: Slips) -> Self {
-        Self { revisit: s.revisit, wander: s.wander, invalid: s.invalid, forget: s.forget }
+impl From<Noise> for crate::demonstration::Noise {
+    fn from(n: Noise) -> Self {
+        let slips = opid_env::environment::Slips {
+            revisit: n.revisit,
+            wander: n.wander,
+            invalid: n.invalid,
+            forget: n.forget,
+        };
+        Self { slips, chance: n.chance, repeat: n.repeat }
     }
 }
