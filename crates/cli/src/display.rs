@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use opid::probe::Probe;
 use opid::recipe::{AlgorithmName, Recipe};
-use opid::train::{Event, Outcome, Probe, StepMetrics};
+use opid::train::{Event, Outcome, StepMetrics};
 
 /// Shows events of a run.
 pub struct Display {
@@ -169,7 +170,8 @@ impl Display {
     fn start_bar(&mut self, length: u64, what: &str) {
         self.stop_bar();
         let bar = if self.terminal { ProgressBar::new(length) } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {per_sec} {msg} {eta} left");
+        let style =
+            ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {per_sec} {msg} {eta} left");
         bar.set_style(style.expect("the template is valid"));
         bar.set_prefix(what.to_owned());
         self.bar = Some(bar);

@@ -8,6 +8,7 @@ pub mod dialogue;
 pub mod evaluate;
 pub mod loss;
 pub mod packing;
+pub mod probe;
 pub mod prompt;
 pub mod recipe;
 pub mod rollout;
