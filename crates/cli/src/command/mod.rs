@@ -1,7 +1,11 @@
 //! The commands.
 
 mod config;
+mod generate;
+mod play;
 mod train;
+
+use std::io::Write;
 
 use clap::Subcommand;
 
@@ -10,6 +14,10 @@ use clap::Subcommand;
 pub enum Command {
     /// Train an agent as a recipe says (without a recipe: the built-in household recipe).
     Train(train::Args),
+    /// Play a game yourself, or let another program play it.
+    Play(play::Args),
+    /// Write household games as files that opid and the original ALFWorld play.
+    Generate(generate::Args),
     /// Print what a recipe resolves to.
     Config(config::Args),
 }
@@ -19,7 +27,25 @@ impl Command {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Command::Train(args) => train::run(args),
+            Command::Play(args) => play::run(args),
+            Command::Generate(args) => generate::run(args),
             Command::Config(args) => config::run(args),
         }
     }
+}
+
+/// Writes a result to standard output; whoever reads it may have stopped reading.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads `MIN,MAX`.
+fn parse_range(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text
+        .split_once(',')
+        .and_then(|(least, most)| Some((least.trim().parse().ok()?, most.trim().parse().ok()?)));
+    numbers.ok_or_else(|| "write two whole numbers with a comma, for example 6,9".to_owned())
 }

@@ -30,7 +30,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut display = Display::new();
     let outcome = match &args.resume {
         Some(folder) => {
-            ensure!(folder.join("config.toml").is_file(), "{} is not a run: it has no config.toml", folder.display());
+            ensure!(
+                folder.join("config.toml").is_file(),
+                "{} is not a run: it has no config.toml",
+                folder.display()
+            );
             let recipe = RunFolder::recipe(folder)?;
             display.begin(&recipe, folder);
             train::resume(&recipe, folder, &mut |event| display.show(event))?
