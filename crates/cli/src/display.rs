@@ -207,6 +207,6 @@ fn duration(d: Duration) -> String {
 }
 
 /// A success rate and its interval.
-fn rate(r: &opid::evaluate::Rate) -> String {
+pub fn rate(r: &opid::evaluate::Rate) -> String {
     format!("{:.3} [{:.3}, {:.3}]", r.success, r.low, r.high)
 }

@@ -3,6 +3,7 @@
 pub mod action;
 pub mod advantage;
 pub mod algo;
+pub mod bench;
 pub mod demonstration;
 pub mod dialogue;
 pub mod evaluate;
@@ -13,6 +14,7 @@ pub mod prompt;
 pub mod recipe;
 pub mod rollout;
 pub mod run;
+pub mod sft;
 pub mod skill;
 pub mod tasks;
 pub mod train;
