@@ -59,13 +59,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         What::Env(common) => measure_environments(&common),
         What::Lm(common) => measure_models(&common),
         What::Step(args) => measure_steps(&args),
+    }?;
+    if cfg!(debug_assertions) {
+        eprintln!("note: this program was built without --release, so all speeds are too low");
     }
+    Ok(())
 }
 
 fn measure_environments(common: &Common) -> anyhow::Result<()> {
     let extent = match common.quick {
-        true => environment::Extent { games: 10, steps: 500, repetitions: 3 },
-        false => environment::Extent { games: 50, steps: 2000, repetitions: 5 },
+        true => environment::Extent { games: 10, steps: 10_000, repetitions: 3 },
+        false => environment::Extent { games: 50, steps: 10_000, repetitions: 5 },
     };
     let measured = environment::all(extent)?;
     if common.json {
