@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::graph::{add_bias, head_norm};
 use crate::kernels::attention::{Heads, Queries, Span, attend};
 use crate::kernels::rope::{self, Rope};
-use crate::kernels::{embedding, matmul, norm, swiglu, vectorised};
+use crate::kernels::{embedding, matmul, norm, swiglu};
 use crate::model::Model;
 
 /// Rows advanced together by one worker.
@@ -132,7 +132,7 @@ fn advance(model: &Model, rope: &Rope, group: &mut [Entry<'_>], out: &mut [f32],
         buffer.resize(len, 0.0);
     }
     embedding::forward(&mut b.x, &w[model.layout.embedding.clone()], &b.tokens, d);
-    let mut scratch = vec![0.0; heads.dim];
+    let mut positions: Vec<u32> = Vec::new();
     for (l, layer) in model.layout.layers.iter().enumerate() {
         norm::forward(&mut b.normed, &b.x, &w[layer.attention_norm.clone()], eps);
         matmul::nt(&mut b.qkv, &b.normed, &w[layer.qkv.clone()], (n, width, d), 0.0);
@@ -143,12 +143,9 @@ fn advance(model: &Model, rope: &Rope, group: &mut [Entry<'_>], out: &mut [f32],
         let mut row = 0;
         for e in group.iter_mut() {
             let rows = &mut b.qkv[row * width..(row + e.tokens.len()) * width];
-            vectorised(|| {
-                for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-                    let angles = rope.at(e.sequence.len + i);
-                    rope::prepare_row(&mut row[..qw + kvw], heads.query, angles, head_norm, &mut scratch);
-                }
-            });
+            positions.clear();
+            positions.extend((e.sequence.len as u32..).take(e.tokens.len()));
+            rope::prepare_rows(rows, (width, qw + kvw), heads.query, rope, &positions, head_norm);
             let cache = &mut e.sequence.layers[l];
             for row in rows.chunks_exact(width) {
                 cache.keys.extend_from_slice(&row[qw..qw + kvw]);

@@ -1,12 +1,13 @@
 //! The decoder's forward and backward pass over a tree batch, written out without autograd.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::batch::TreeBatch;
 use crate::kernels::attention::{self, Saved};
 use crate::kernels::head::{self, HeadGrad, LossGrad, TokenStats};
 use crate::kernels::rope::{self, HeadNorm, Rope};
-use crate::kernels::{embedding, matmul, norm, swiglu, vectorised};
+use crate::kernels::{embedding, matmul, norm, swiglu};
 use crate::model::Model;
 use crate::parameters::Layer;
 
@@ -271,13 +272,7 @@ fn prepare(
         raw.copy_from_slice(&row[..qk]);
     }
     qkv.par_chunks_mut(ROWS * width).zip(batch.positions().par_chunks(ROWS)).for_each(|(qkv, positions)| {
-        let mut scratch = vec![0.0; heads.dim];
-        vectorised(|| {
-            for (row, &p) in qkv.chunks_exact_mut(width).zip(positions) {
-                let angles = rope.at(p as usize);
-                rope::prepare_row(&mut row[..qk], heads.query, angles, head_norm, &mut scratch);
-            }
-        })
+        rope::prepare_rows(qkv, (width, qk), heads.query, rope, positions, head_norm)
     });
 }
 
@@ -301,25 +296,10 @@ fn prepare_backward(
         .map(|(piece, (dqkv, positions))| {
             let mut dw = vec![0.0; 2 * hd];
             let (dq, dk) = dw.split_at_mut(hd);
-            let mut scratch = vec![0.0; hd];
-            vectorised(|| {
-                for (i, (row, &p)) in dqkv.chunks_exact_mut(width).zip(positions).enumerate() {
-                    let at = (piece * ROWS + i) * qk;
-                    let raw = if head_norm.is_some() { &raw[at..at + qk] } else { &[] };
-                    let angles = rope.at(p as usize);
-                    let row = &mut row[..qk];
-                    rope::prepare_row_backward(
-                        row,
-                        raw,
-                        heads.query,
-                        angles,
-                        head_norm,
-                        dq,
-                        dk,
-                        &mut scratch,
-                    );
-                }
-            });
+            let first = piece * ROWS * qk;
+            let raw = if head_norm.is_some() { &raw[first..first + positions.len() * qk] } else { &[] };
+            let shape = (width, qk);
+            rope::prepare_rows_backward(dqkv, raw, shape, heads.query, rope, positions, head_norm, dq, dk);
             dw
         })
         .collect();
@@ -341,19 +321,23 @@ fn column_sums(sums: &mut [f32], x: &[f32]) {
         .par_chunks(ROWS * width)
         .map(|x| {
             let mut sums = vec![0.0; width];
-            vectorised(|| {
-                for row in x.chunks_exact(width) {
-                    for (s, v) in sums.iter_mut().zip(row) {
-                        *s += v;
-                    }
-                }
-            });
+            add_rows(&mut sums, x);
             sums
         })
         .collect();
     for p in partial {
         for (a, b) in sums.iter_mut().zip(p) {
             *a += b;
+        }
+    }
+}
+
+/// Adds every row of `x` to `sums`.
+#[multiversion(targets = "simd")]
+fn add_rows(sums: &mut [f32], x: &[f32]) {
+    for row in x.chunks_exact(sums.len()) {
+        for (s, v) in sums.iter_mut().zip(row) {
+            *s += v;
         }
     }
 }

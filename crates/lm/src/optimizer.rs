@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::kernels::{math, vectorised};
+use crate::kernels::math;
 
 /// Floats per piece of work.
 const PIECE: usize = 1 << 14;
@@ -46,8 +47,32 @@ pub struct AdamW {
 /// `sqrt(Σ g²)`, summed in pieces of fixed size.
 pub fn global_norm(grad: &[f32]) -> f64 {
     let parts: Vec<f64> =
-        grad.par_chunks(PIECE).map(|g| vectorised(|| math::dot(g, g)) as f64).collect();
+        grad.par_chunks(PIECE).map(|g| sum_of_squares(g) as f64).collect();
     parts.iter().sum::<f64>().sqrt()
+}
+
+#[multiversion(targets = "simd")]
+fn sum_of_squares(g: &[f32]) -> f32 {
+    math::dot(g, g)
+}
+
+/// One update of a piece of the parameters; `rate` and `root` hold the bias corrections.
+#[multiversion(targets = "simd")]
+fn step_piece(
+    w: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    c: AdamWConfig,
+    [rate, root, decay, scale]: [f32; 4],
+) {
+    let (g, m, v) = (&g[..w.len()], &mut m[..w.len()], &mut v[..w.len()]);
+    for i in 0..w.len() {
+        let g = g[i] * scale;
+        m[i] = c.beta1 * m[i] + (1.0 - c.beta1) * g;
+        v[i] = c.beta2 * v[i] + (1.0 - c.beta2) * g * g;
+        w[i] = w[i] * decay - rate * m[i] / (v[i].sqrt() * root + c.eps);
+    }
 }
 
 impl AdamW {
@@ -66,17 +91,9 @@ impl AdamW {
         let decay = 1.0 - lr * c.weight_decay;
         let pieces = weights.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE));
         let moments = self.m.par_chunks_mut(PIECE).zip(self.v.par_chunks_mut(PIECE));
-        pieces.zip(moments).for_each(|((w, g), (m, v))| {
-            vectorised(|| {
-                let (g, m, v) = (&g[..w.len()], &mut m[..w.len()], &mut v[..w.len()]);
-                for i in 0..w.len() {
-                    let g = g[i] * scale;
-                    m[i] = c.beta1 * m[i] + (1.0 - c.beta1) * g;
-                    v[i] = c.beta2 * v[i] + (1.0 - c.beta2) * g * g;
-                    w[i] = w[i] * decay - rate * m[i] / (v[i].sqrt() * root + c.eps);
-                }
-            })
-        });
+        pieces
+            .zip(moments)
+            .for_each(|((w, g), (m, v))| step_piece(w, g, m, v, c, [rate, root, decay, scale]));
     }
 }
 

@@ -1,7 +1,6 @@
 //! Choosing a token from logits.
 
 use crate::kernels::head::softmax_row;
-use crate::kernels::vectorised;
 
 /// How a token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,14 +36,9 @@ pub fn choose(logits: &mut [f32], sampling: Sampling, uniform: f64) -> Chosen {
     let greedy = sampling.temperature <= 0.0;
     let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
     let best = best.map_or(0, |(i, _)| i);
-    vectorised(|| {
-        if !greedy && sampling.temperature != 1.0 {
-            let inverse = 1.0 / sampling.temperature;
-            logits.iter_mut().for_each(|v| *v *= inverse);
-        }
-    });
+    let inverse_t = if greedy { 1.0 } else { 1.0 / sampling.temperature };
     let raw = logits.to_vec();
-    let stats = vectorised(|| softmax_row(logits, best));
+    let stats = softmax_row(logits, best, inverse_t);
     if greedy {
         return Chosen { token: best as u32, logprob: stats.logprob };
     }
@@ -66,7 +60,7 @@ pub fn choose(logits: &mut [f32], sampling: Sampling, uniform: f64) -> Chosen {
         draw(order.iter().map(|&i| (i, logits[i])), total, uniform)
     };
     let token = token.unwrap_or(best);
-    Chosen { token: token as u32, logprob: stats.logprob + (raw[token] - raw[best]) }
+    Chosen { token: token as u32, logprob: stats.logprob + (raw[token] - raw[best]) * inverse_t }
 }
 
 /// Inverse of the cumulative distribution of `(index, probability)` pairs with the given sum.

@@ -9,29 +9,17 @@ use crate::dialogue::{Dialogue, DialogueError};
 use crate::prompt::Scene;
 use crate::trajectory::{Ending, Trajectory, Turn};
 
-/// A turn at which a faultless expert would act, and what it would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Advice {
-    /// The turn.
-    pub turn: usize,
-    /// The command.
-    pub command: String,
-}
-
 /// An expert's episode in words.
 #[derive(Clone, Debug)]
 pub struct Demonstration {
     /// The episode; its turns have no tokens yet.
     pub trajectory: Trajectory,
-    /// What a faultless expert would have done at some turns.
-    pub advice: Vec<Advice>,
+    /// What a faultless expert would have said at each turn.
+    pub labels: Vec<String>,
 }
 
-/// Plays a task with an expert that errs as often as `slips` says.
-///
-/// At each turn, with probability `advice`, a faultless expert (or, one time in four, chance) is asked
-/// for a command as well. `keys` fix every random choice.
-pub fn play(task: &Arc<dyn Task>, slips: Slips, max_turns: usize, advice: f64, keys: [u64; 3]) -> Demonstration {
+/// Plays a task with an expert that errs as often as `slips` says; `keys` fix every random choice.
+pub fn play(task: &Arc<dyn Task>, slips: Slips, max_turns: usize, keys: [u64; 3]) -> Demonstration {
     let mut draw = Draw::new(&[keys[0], keys[1], keys[2]]);
     let mut episode = task.clone().start();
     let mut expert = episode.expert(draw.bits(), slips);
@@ -48,16 +36,10 @@ pub fn play(task: &Arc<dyn Task>, slips: Slips, max_turns: usize, advice: f64, k
         reward: 0.0,
         ending: Ending::TurnLimit,
     };
-    let mut given = Vec::new();
+    let mut labels = Vec::new();
     let mut observation = episode.observation().to_owned();
-    for turn in 0..max_turns {
-        if draw.chance(advice) {
-            let command = match draw.chance(0.25) {
-                true => draw.pick(&episode.admissible()).cloned(),
-                false => Some(sure.act(episode.as_ref())),
-            };
-            given.extend(command.map(|command| Advice { turn, command }));
-        }
+    for _ in 0..max_turns {
+        labels.push(sure.act(episode.as_ref()));
         let admissible = episode.admissible();
         let command = expert.act(episode.as_ref());
         let valid = admissible.contains(&command);
@@ -80,7 +62,7 @@ pub fn play(task: &Arc<dyn Task>, slips: Slips, max_turns: usize, advice: f64, k
         }
     }
     trajectory.last_observation = observation;
-    Demonstration { trajectory, advice: given }
+    Demonstration { trajectory, labels }
 }
 
 /// Fills in the tokens of an expert's episode, with a skill in its history or without.

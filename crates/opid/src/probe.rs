@@ -61,7 +61,7 @@ pub fn probe(
     let slips: Slips = slips.unwrap_or_default().into();
     let skill_of = |i: usize, task: &Arc<dyn Task>, slips: Slips| {
         let keys = [recipe.seed, PROBE, i as u64];
-        let t = play(task, slips, recipe.environment.max_turns, 0.0, keys).trajectory;
+        let t = play(task, slips, recipe.environment.max_turns, keys).trajectory;
         Some((analyzer.analyze(&t).ok()?.episode_skill, t.won))
     };
     let workflows: Vec<Option<String>> =

@@ -109,7 +109,7 @@ pub fn sft(
 
 /// Writes some updates, and the last of every stage, to `metrics.jsonl`.
 fn log(folder: &mut RunFolder, p: &Progress) -> Result<(), RunError> {
-    if p.update % LOG_EVERY != 0 && p.update != p.updates {
+    if !p.update.is_multiple_of(LOG_EVERY) && p.update != p.updates {
         return Ok(());
     }
     folder.log(&json!({

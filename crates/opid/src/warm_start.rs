@@ -91,7 +91,7 @@ pub fn train_tokenizer(
         .map(|(i, task)| {
             let slips = Slips { revisit: 0.2, wander: 0.1, invalid: 0.05, forget: 0.2 };
             let keys = [recipe.seed, TOKENIZER, i as u64];
-            let Demonstration { trajectory: t, .. } = play(task, slips, recipe.environment.max_turns, 0.0, keys);
+            let Demonstration { trajectory: t, .. } = play(task, slips, recipe.environment.max_turns, keys);
             let analysis = analyzer.analyze(&t).ok();
             let mut texts = Vec::new();
             for (i, turn) in t.turns.iter().enumerate() {
@@ -137,10 +137,21 @@ pub fn chat_template() -> ChatTemplate {
     ChatTemplate::compact()
 }
 
-/// One training example: an episode with its tokens, and turns answered as a step skill says.
+/// One training example.
 struct Example {
+    /// The episode that was played.
     trajectory: Trajectory,
-    hints: Vec<(usize, Vec<u32>, Vec<u32>)>,
+    /// Whether the response of each turn is trained on (else it is only history).
+    imitated: Vec<bool>,
+    /// Other responses to train on, as branches.
+    branches: Vec<Branch>,
+}
+
+/// A response to a turn that the episode did not continue with.
+struct Branch {
+    turn: usize,
+    prompt: Vec<u32>,
+    response: Vec<u32>,
 }
 
 /// Supervised training of `model` on expert episodes, stage after stage.
@@ -209,7 +220,8 @@ pub fn train(
 }
 
 /// Makes the example of one task: with probability `episode_skills` a faultless episode under a skill,
-/// else an erring one, some of whose turns are also answered as a step skill says.
+/// else an erring one. Where the expert erred, the faultless response is trained on instead, unless
+/// the stage imitates slips. Some turns are also answered as a step skill says.
 fn example(
     task: &Arc<dyn Task>,
     stage: &Stage,
@@ -222,59 +234,79 @@ fn example(
     let mut draw = Draw::new(&[keys[0], keys[1], keys[2], 1]);
     let slips = stage.slips.into();
     if draw.chance(stage.episode_skills) {
-        let clean = play(task, Slips::default(), max_turns, 0.0, keys).trajectory;
+        let clean = play(task, Slips::default(), max_turns, keys).trajectory;
         // A workflow from the success itself, or the lesson of a failure at the same task.
-        let failure = draw.chance(0.5).then(|| play(task, slips, max_turns, 0.0, keys).trajectory);
+        let failure = draw.chance(0.5).then(|| play(task, slips, max_turns, keys).trajectory);
         let source = failure.filter(|f| !f.won);
         let skill = analyzer.analyze(source.as_ref().unwrap_or(&clean)).ok().map(|a| a.episode_skill);
         if let (true, Some(skill)) = (clean.won, skill) {
             let mut trajectory = clean;
             tokenize(&mut trajectory, Some(&skill), dialogue)?;
-            return Ok(Example { trajectory, hints: Vec::new() });
+            let imitated = vec![true; trajectory.turns.len()];
+            return Ok(Example { trajectory, imitated, branches: Vec::new() });
         }
     }
-    let chance = stage.step_skills / max_turns as f64;
-    let Demonstration { mut trajectory, advice } = play(task, slips, max_turns, chance, keys);
+    let Demonstration { mut trajectory, labels } = play(task, slips, max_turns, keys);
+    let commands: Vec<Vec<String>> =
+        trajectory.turns.iter().map(|t| t.admissible.clone().unwrap_or_default()).collect();
     tokenize(&mut trajectory, None, dialogue)?;
-    let mut hints = Vec::new();
-    for a in advice {
-        let turn = &trajectory.turns[a.turn];
-        let hint = format!("{}{}", phrases::DO, a.command);
+    let mut imitated = Vec::new();
+    let mut branches = Vec::new();
+    let hinted = stage.step_skills / max_turns as f64;
+    for (turn, (record, label)) in trajectory.turns.iter().zip(&labels).enumerate() {
+        let right = stage.imitate_slips || record.action == *label;
+        imitated.push(right);
+        if !right {
+            branches.push(Branch { turn, prompt: record.prompt.clone(), response: dialogue.response(label)? });
+        }
+        if !draw.chance(hinted) {
+            continue;
+        }
+        // Now and then an arbitrary command, so that the hint itself must be read.
+        let command = match draw.chance(0.25) {
+            true => draw.pick(&commands[turn]).unwrap_or(label),
+            false => label,
+        };
+        let hint = format!("{}{command}", phrases::DO);
         let scene = Scene {
-            observation: &turn.observation,
-            admissible: turn.admissible.as_deref(),
+            observation: &record.observation,
+            admissible: record.admissible.as_deref(),
             episode_skill: None,
             step_skill: Some(&hint),
         };
-        let prompt = if a.turn == 0 { dialogue.opening(scene)? } else { dialogue.continuation(scene, true)? };
-        hints.push((a.turn, prompt, dialogue.response(&a.command)?));
+        let prompt = if turn == 0 { dialogue.opening(scene)? } else { dialogue.continuation(scene, true)? };
+        branches.push(Branch { turn, prompt, response: dialogue.response(command)? });
     }
-    Ok(Example { trajectory, hints })
+    Ok(Example { trajectory, imitated, branches })
 }
 
 /// Tree batches of examples, and the weight of each target.
 fn pack(examples: &[Example], observation_weight: f64, budget: usize) -> (Vec<Pack>, Vec<f64>) {
     let mut packer = Packer::new(budget);
     let mut weights = Vec::new();
+    let mut score = |packer: &mut Packer, node, tokens: &[u32], weight: f64| {
+        let first = weights.len();
+        weights.resize(first + tokens.len(), weight);
+        packer.score(node, tokens, first..first + tokens.len())
+    };
     for example in examples {
         packer.end_tree();
         let mut node = packer.start();
         for (i, turn) in example.trajectory.turns.iter().enumerate() {
-            for (_, prompt, response) in example.hints.iter().filter(|h| h.0 == i) {
-                let branch = packer.extend(node, prompt);
-                packer.score(branch, response, weights.len()..weights.len() + response.len());
-                weights.resize(weights.len() + response.len(), 1.0);
+            for branch in example.branches.iter().filter(|b| b.turn == i) {
+                let prompt = packer.extend(node, &branch.prompt);
+                score(&mut packer, prompt, &branch.response, 1.0);
             }
             node = if i == 0 || observation_weight == 0.0 {
                 packer.extend(node, &turn.prompt)
             } else {
-                let numbers = weights.len()..weights.len() + turn.prompt.len();
-                weights.resize(numbers.end, observation_weight);
-                packer.score(node, &turn.prompt, numbers)
+                score(&mut packer, node, &turn.prompt, observation_weight)
             };
-            let numbers = weights.len()..weights.len() + turn.response.len();
-            weights.resize(numbers.end, 1.0);
-            node = packer.score(node, &turn.response, numbers);
+            node = if example.imitated[i] {
+                score(&mut packer, node, &turn.response, 1.0)
+            } else {
+                packer.extend(node, &turn.response)
+            };
         }
     }
     (packer.finish(), weights)

@@ -31,6 +31,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let folder = args.run.unwrap_or_else(|| free_folder(&format!("{}-sft", recipe.name)));
     let named = Some(&recipe.policy.model).filter(|m| !m.is_empty()).map(PathBuf::from);
     let model = args.model.or(named);
+    let what = match &model {
+        None => "a policy made here".to_owned(),
+        Some(folder) => format!("the policy in {}", folder.display()),
+    };
+    let name = &recipe.environment.name;
+    print(&format!(
+        "supervised training of {what} on {name}, seed {}, in {}\n",
+        recipe.seed,
+        folder.display()
+    ))?;
     let mut display = Display::new();
     let trained = sft::sft(&recipe, model.as_deref(), &folder, &mut |event| display.show(event))?;
     print(&format!("policy saved in {}\n", trained.checkpoint.display()))

@@ -141,3 +141,16 @@ fn games_that_cannot_be_had_are_explained() {
     let result = opid(folder.path(), &["play", "--receptacles", "9"]);
     assert!(!result.success && result.err.contains("for example 6,9"), "{}", result.err);
 }
+
+#[test]
+fn environments_are_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let result = opid(folder.path(), &["bench", "env", "--quick", "--json"]);
+    let answer: Value = serde_json::from_str(result.ok()).expect("one object");
+    let measured = answer["environments"].as_array().expect("a list");
+    assert_eq!(measured.len(), 2, "no games of ALFWorld here");
+    assert!(measured.iter().all(|m| m["steps"]["per_cpu_second"].as_f64() > Some(1000.0)), "{answer}");
+    let mut real = program(folder.path());
+    let result = run(real.env("ALFWORLD_DATA", "none").args(["bench", "env", "--quick"]));
+    assert!(result.refused().contains("alfworld-download"), "{}", result.err);
+}

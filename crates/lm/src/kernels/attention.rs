@@ -4,10 +4,11 @@
 //! normalised and applied; the backward pass recomputes the strip from the saved log-sum-exp
 //! (Dao et al. 2022). Keys come in spans, because the ancestors of a segment need not be adjacent.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::matmul::{View, strided};
-use super::{SharedMut, math, vectorised};
+use super::{SharedMut, math};
 use crate::batch::TreeBatch;
 
 /// Queries handled together.
@@ -112,14 +113,7 @@ pub unsafe fn attend(
         let seen = q.visible(i, keys);
         let row = &mut strip[i * keys..(i + 1) * keys];
         row[seen..].fill(0.0);
-        let row = &mut row[..seen];
-        let (top, total) = vectorised(|| {
-            let top = math::max(row);
-            for v in row.iter_mut() {
-                *v = math::exp(*v - top);
-            }
-            (top, math::sum(row.len(), |j| row[j]))
-        });
+        let (top, total) = exponentials(&mut row[..seen]);
         inverse[i] = 1.0 / total;
         log_sum_exp(i, top + total.ln());
     }
@@ -138,6 +132,23 @@ pub unsafe fn attend(
         // SAFETY: row i of the result, `dim` floats.
         let row = unsafe { std::slice::from_raw_parts_mut(out.add(i * out_row), dim) };
         row.iter_mut().for_each(|v| *v *= inverse);
+    }
+}
+
+/// Replaces scores by `e^(score - top)`; returns the top and the sum.
+#[multiversion(targets = "simd")]
+fn exponentials(row: &mut [f32]) -> (f32, f32) {
+    let top = math::max(row);
+    (top, math::exp_shifted(row, top).0)
+}
+
+/// Turns scaled scores into probabilities and `dp` into the gradient of the unscaled scores.
+#[multiversion(targets = "simd")]
+fn score_grad(p: &mut [f32], dp: &mut [f32], lse: f32, scale: f32, dout: &[f32], out: &[f32]) {
+    let delta = math::dot(dout, out);
+    for (p, dp) in p.iter_mut().zip(dp) {
+        *p = math::exp(*p - lse);
+        *dp = *p * (*dp - delta) * scale;
     }
 }
 
@@ -272,13 +283,7 @@ fn block_backward(
         let (p, dp) = (&mut p[..seen], &mut dp[..seen]);
         let lse = saved.lse[(a + i) * heads.query + h];
         let at = (a + i) * ow + h * hd;
-        vectorised(|| {
-            let delta = math::dot(&saved.dout[at..at + hd], &saved.out[at..at + hd]);
-            for (p, dp) in p.iter_mut().zip(dp) {
-                *p = math::exp(*p - lse);
-                *dp = *p * (*dp - delta) * heads.scale();
-            }
-        });
+        score_grad(p, dp, lse, heads.scale(), &saved.dout[at..at + hd], &saved.out[at..at + hd]);
     }
     let (p, dp) = (strips.p.as_ptr(), strips.dp.as_ptr());
     let mut start = 0;

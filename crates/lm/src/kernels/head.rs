@@ -1,9 +1,10 @@
 //! The output head: log-probability of the chosen token, entropy, and both gradients, in chunks of
 //! rows, so that tokens x vocabulary is never in memory.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{math, matmul, vectorised};
+use super::{math, matmul};
 
 /// Floats of logits held at once (before the minimum of [`MIN_ROWS`] rows).
 const CHUNK_FLOATS: usize = 1 << 21;
@@ -41,21 +42,16 @@ pub struct HeadGrad<'a> {
     pub loss: LossGrad<'a>,
 }
 
-/// Log-probability and entropy of logits (already divided by the temperature); turns them into
-/// probabilities in place.
-#[inline(always)]
-pub fn softmax_row(logits: &mut [f32], token: usize) -> TokenStats {
+/// Log-probability and entropy of logits times `inverse_t`; turns them into probabilities in place.
+#[multiversion(targets = "simd")]
+pub fn softmax_row(logits: &mut [f32], token: usize, inverse_t: f32) -> TokenStats {
+    if inverse_t != 1.0 {
+        logits.iter_mut().for_each(|v| *v *= inverse_t);
+    }
     let top = math::max(logits);
     let chosen = logits[token] - top;
-    // Entropy = ln Z - Σ p (z - top): the shifted logits are summed before they are overwritten.
-    let weighted = math::sum(logits.len(), |i| {
-        let z = logits[i] - top;
-        if z < -80.0 { 0.0 } else { z * math::exp(z) }
-    });
-    for v in logits.iter_mut() {
-        *v = math::exp(*v - top);
-    }
-    let total = math::sum(logits.len(), |i| logits[i]);
+    // Entropy = ln Z - Σ p (z - top).
+    let (total, weighted) = math::exp_shifted(logits, top);
     let inverse = 1.0 / total;
     for v in logits.iter_mut() {
         *v *= inverse;
@@ -99,12 +95,7 @@ pub fn run(
             .with_min_len(8)
             .for_each(|(i, (row, stats))| {
                 let token = tokens[first + i] as usize;
-                vectorised(|| {
-                    if temperature != 1.0 {
-                        row.iter_mut().for_each(|v| *v *= inverse_t);
-                    }
-                    *stats = softmax_row(row, token);
-                });
+                *stats = softmax_row(row, token, inverse_t);
                 if let Some(loss) = loss {
                     let g = loss(first + i, *stats);
                     logit_grad(row, token, g, stats.entropy, inverse_t);
@@ -119,10 +110,11 @@ pub fn run(
 }
 
 /// Turns a row of probabilities into the gradient of its logits.
+#[multiversion(targets = "simd")]
 fn logit_grad(p: &mut [f32], token: usize, g: TokenGrad, entropy: f32, inverse_t: f32) {
     if g.entropy == 0.0 {
         let scale = -g.logprob * inverse_t;
-        vectorised(|| p.iter_mut().for_each(|p| *p *= scale));
+        p.iter_mut().for_each(|p| *p *= scale);
     } else {
         for p in p.iter_mut() {
             let ln = if *p > 0.0 { p.ln() } else { 0.0 };

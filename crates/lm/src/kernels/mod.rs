@@ -1,5 +1,8 @@
 //! The arithmetic of the decoder: each kernel is a `forward`/`backward` pair over plain slices.
 //!
+//! Functions marked `multiversion` are compiled for several instruction sets, and the best one this
+//! processor has is called; what they call must be `#[inline(always)]` to be compiled along.
+//!
 //! Rows are tokens; a matrix is row-major. Work is split into chunks whose size does not depend on
 //! the number of threads, so results do not either.
 
@@ -11,14 +14,6 @@ pub mod matmul;
 pub mod norm;
 pub mod rope;
 pub mod swiglu;
-
-/// Runs `f` compiled for the widest vector instructions this processor has.
-///
-/// `f` must be small enough to be inlined: only then are its loops compiled for that target.
-#[inline(always)]
-pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
 
 /// A mutable base address that several workers share, each writing places no other one touches.
 #[derive(Clone, Copy)]

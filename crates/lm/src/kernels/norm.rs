@@ -1,8 +1,9 @@
 //! RMSNorm: `y = w * x / sqrt(mean(x²) + eps)`, over whole rows or over each head of a row.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{math, vectorised};
+use super::math;
 
 /// Rows per piece of work.
 const ROWS: usize = 64;
@@ -11,12 +12,15 @@ const ROWS: usize = 64;
 pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], eps: f32) {
     let d = w.len();
     y.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * d)).for_each(|(y, x)| {
-        vectorised(|| {
-            for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                row(y, x, w, eps);
-            }
-        })
+        forward_rows(y, x, w, eps)
     });
+}
+
+#[multiversion(targets = "simd")]
+fn forward_rows(y: &mut [f32], x: &[f32], w: &[f32], eps: f32) {
+    for (y, x) in y.chunks_exact_mut(w.len()).zip(x.chunks_exact(w.len())) {
+        row(y, x, w, eps);
+    }
 }
 
 /// Normalises one row; `y`, `x` and `w` have the same length.
@@ -51,7 +55,7 @@ pub fn row_backward(
     let d = x.len();
     let (dy, w, dw, dx) = (&dy[..d], &w[..d], &mut dw[..d], &mut dx[..d]);
     let r = inverse_rms(x, eps);
-    let mean = math::sum(d, |i| dy[i] * w[i] * x[i]) / d as f32;
+    let mean = math::dot3(dy, w, x) / d as f32;
     let c = r * r * r * mean;
     for i in 0..d {
         dw[i] += dy[i] * x[i] * r;
@@ -68,12 +72,7 @@ pub fn backward(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], w: &[f32]
         .zip(dy.par_chunks(ROWS * d).zip(x.par_chunks(ROWS * d)))
         .map(|(dx, (dy, x))| {
             let mut dw = vec![0.0; d];
-            vectorised(|| {
-                let rows = dx.chunks_exact_mut(d).zip(dy.chunks_exact(d)).zip(x.chunks_exact(d));
-                for ((dx, dy), x) in rows {
-                    row_backward(dx, &mut dw, dy, x, w, eps, true);
-                }
-            });
+            backward_rows(dx, &mut dw, dy, x, w, eps);
             dw
         })
         .collect();
@@ -81,5 +80,14 @@ pub fn backward(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], w: &[f32]
         for (a, b) in dw.iter_mut().zip(p) {
             *a += b;
         }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn backward_rows(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], w: &[f32], eps: f32) {
+    let d = w.len();
+    let rows = dx.chunks_exact_mut(d).zip(dy.chunks_exact(d)).zip(x.chunks_exact(d));
+    for ((dx, dy), x) in rows {
+        row_backward(dx, dw, dy, x, w, eps, true);
     }
 }

@@ -1,6 +1,8 @@
 //! Rotary position embedding, half-rotation form (Su et al. 2021, as in the Qwen models), together
 //! with Qwen3's norm of every query and key head.
 
+use multiversion::multiversion;
+
 use super::norm;
 
 /// Cosines and sines of every position up to some length.
@@ -37,7 +39,7 @@ impl Rope {
 
 /// Rotates one head in place; `sign` is 1, or -1 for the gradient (a rotation's transpose).
 #[inline(always)]
-pub fn rotate(head: &mut [f32], (cos, sin): (&[f32], &[f32]), sign: f32) {
+fn rotate(head: &mut [f32], (cos, sin): (&[f32], &[f32]), sign: f32) {
     let half = cos.len();
     let (a, b) = head.split_at_mut(half);
     let (b, sin) = (&mut b[..half], &sin[..half]);
@@ -63,7 +65,7 @@ pub struct HeadNorm<'a> {
 ///
 /// `qk` holds `heads` query heads followed by key heads, each `2 * half` floats, in place.
 #[inline(always)]
-pub fn prepare_row(
+fn prepare_row(
     qk: &mut [f32],
     heads: usize,
     angles: (&[f32], &[f32]),
@@ -80,11 +82,50 @@ pub fn prepare_row(
     }
 }
 
+/// [`prepare_row`] for the leading `qk` floats of every row of `qkv`, at the given positions.
+#[multiversion(targets = "simd")]
+pub fn prepare_rows(
+    qkv: &mut [f32],
+    (width, qk): (usize, usize),
+    heads: usize,
+    rope: &Rope,
+    positions: &[u32],
+    head_norm: Option<HeadNorm<'_>>,
+) {
+    let mut scratch = vec![0.0; rope.half * 2];
+    for (row, &p) in qkv.chunks_exact_mut(width).zip(positions) {
+        prepare_row(&mut row[..qk], heads, rope.at(p as usize), head_norm, &mut scratch);
+    }
+}
+
+/// [`prepare_row_backward`] for the leading `qk` floats of every row of `dqkv`; `raw` holds the raw
+/// heads of these rows if there is a head norm.
+#[allow(clippy::too_many_arguments)]
+#[multiversion(targets = "simd")]
+pub fn prepare_rows_backward(
+    dqkv: &mut [f32],
+    raw: &[f32],
+    (width, qk): (usize, usize),
+    heads: usize,
+    rope: &Rope,
+    positions: &[u32],
+    head_norm: Option<HeadNorm<'_>>,
+    dw_q: &mut [f32],
+    dw_k: &mut [f32],
+) {
+    let mut scratch = vec![0.0; rope.half * 2];
+    for (i, (row, &p)) in dqkv.chunks_exact_mut(width).zip(positions).enumerate() {
+        let raw = if head_norm.is_some() { &raw[i * qk..(i + 1) * qk] } else { &[] };
+        let angles = rope.at(p as usize);
+        prepare_row_backward(&mut row[..qk], raw, heads, angles, head_norm, dw_q, dw_k, &mut scratch);
+    }
+}
+
 /// Gradient of [`prepare_row`]: turns the gradient in `dqk` into that of the raw heads `qk_raw`, and
 /// adds the gradients of the norm weights to `dw_q` and `dw_k`.
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
-pub fn prepare_row_backward(
+fn prepare_row_backward(
     dqk: &mut [f32],
     qk_raw: &[f32],
     heads: usize,

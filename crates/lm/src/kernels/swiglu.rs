@@ -1,8 +1,9 @@
 //! The gate of the feed-forward layer: `silu(gate) * up`, `silu(x) = x / (1 + e^-x)`.
 
+use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{math, vectorised};
+use super::math::{self, LANES};
 
 /// Rows per piece of work.
 const ROWS: usize = 32;
@@ -10,33 +11,61 @@ const ROWS: usize = 32;
 /// `act[rows, f]` from `gate_up[rows, 2 f]`, whose rows hold the gate first.
 pub fn forward(act: &mut [f32], gate_up: &[f32], f: usize) {
     act.par_chunks_mut(ROWS * f).zip(gate_up.par_chunks(ROWS * 2 * f)).for_each(|(act, gate_up)| {
-        vectorised(|| {
-            for (act, gu) in act.chunks_exact_mut(f).zip(gate_up.chunks_exact(2 * f)) {
-                let (gate, up) = gu.split_at(f);
-                for ((a, &g), &u) in act.iter_mut().zip(gate).zip(up) {
-                    *a = g / (1.0 + math::exp(-g)) * u;
-                }
-            }
-        })
+        forward_rows(act, gate_up, f)
     });
 }
 
+#[multiversion(targets = "simd")]
+fn forward_rows(act: &mut [f32], gate_up: &[f32], f: usize) {
+    for (act, gu) in act.chunks_exact_mut(f).zip(gate_up.chunks_exact(2 * f)) {
+        let (gate, up) = gu.split_at(f);
+        let (act, act_tail) = act.as_chunks_mut::<LANES>();
+        let ((gate, gate_tail), (up, up_tail)) = (gate.as_chunks::<LANES>(), up.as_chunks::<LANES>());
+        for ((a, g), u) in act.iter_mut().zip(gate).zip(up) {
+            let mut out = [0f32; LANES];
+            for lane in 0..LANES {
+                out[lane] = silu(g[lane]).0 * u[lane];
+            }
+            *a = out;
+        }
+        for ((a, g), u) in act_tail.iter_mut().zip(gate_tail).zip(up_tail) {
+            *a = silu(*g).0 * u;
+        }
+    }
+}
+
+/// `silu(x)` and its derivative `s (1 + x (1 - s))`, with `s = 1 / (1 + e^-x)`.
+#[inline(always)]
+fn silu(x: f32) -> (f32, f32) {
+    let s = 1.0 / (1.0 + math::exp(-x));
+    (x * s, s * (1.0 + x * (1.0 - s)))
+}
+
 /// Replaces `gate_up` by its gradient, given the gradient of the activation.
-///
-/// `silu'(x) = s (1 + x (1 - s))` with `s = 1 / (1 + e^-x)`.
 pub fn backward(gate_up: &mut [f32], dact: &[f32], f: usize) {
     gate_up.par_chunks_mut(ROWS * 2 * f).zip(dact.par_chunks(ROWS * f)).for_each(|(gate_up, dact)| {
-        vectorised(|| {
-            for (gu, dact) in gate_up.chunks_exact_mut(2 * f).zip(dact.chunks_exact(f)) {
-                let (gate, up) = gu.split_at_mut(f);
-                for ((g, u), &da) in gate.iter_mut().zip(up).zip(dact) {
-                    let s = 1.0 / (1.0 + math::exp(-*g));
-                    let silu = *g * s;
-                    let dg = da * *u * s * (1.0 + *g * (1.0 - s));
-                    *u = da * silu;
-                    *g = dg;
-                }
-            }
-        })
+        backward_rows(gate_up, dact, f)
     });
+}
+
+#[multiversion(targets = "simd")]
+fn backward_rows(gate_up: &mut [f32], dact: &[f32], f: usize) {
+    for (gu, dact) in gate_up.chunks_exact_mut(2 * f).zip(dact.chunks_exact(f)) {
+        let (gate, up) = gu.split_at_mut(f);
+        let ((gate, gate_tail), (up, up_tail)) = (gate.as_chunks_mut::<LANES>(), up.as_chunks_mut::<LANES>());
+        let (dact, dact_tail) = dact.as_chunks::<LANES>();
+        for ((g, u), da) in gate.iter_mut().zip(up).zip(dact) {
+            let (mut dg, mut du) = (*g, *u);
+            for lane in 0..LANES {
+                let (value, slope) = silu(dg[lane]);
+                dg[lane] = da[lane] * du[lane] * slope;
+                du[lane] = da[lane] * value;
+            }
+            (*g, *u) = (dg, du);
+        }
+        for ((g, u), da) in gate_tail.iter_mut().zip(up_tail).zip(dact_tail) {
+            let (value, slope) = silu(*g);
+            (*g, *u) = (da * *u * slope, da * value);
+        }
+    }
 }

@@ -200,3 +200,19 @@ fn sample(config: &ModelConfig, logits: &mut [f32], key: u64) -> Vec<Vec<u32>> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_measured() {
+        let extent = Extent { batch: 2, length: 8, sequences: 3, prompt: 4, new: 2, repetitions: 1 };
+        for (name, config) in models() {
+            let m = measure(name, &config, 1, extent).expect("a thread");
+            for speed in [m.train, m.score, m.prefill, m.decode] {
+                assert!(speed.per_second > 0.0 && speed.per_cpu_second > 0.0, "{m:?}");
+            }
+        }
+    }
+}

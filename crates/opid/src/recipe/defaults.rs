@@ -149,6 +149,7 @@ impl Default for Stage {
             warmup: 100,
             observation_weight: 0.1,
             slips: Slips::default(),
+            imitate_slips: false,
             episode_skills: 0.5,
             step_skills: 1.0,
         }

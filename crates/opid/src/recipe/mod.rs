@@ -343,6 +343,9 @@ pub struct Stage {
     pub observation_weight: f64,
     /// Errors of the expert in episodes without a skill.
     pub slips: Slips,
+    /// Whether the expert's errors are learnt, too; if not, they only lead to states from which the
+    /// right responses are learnt.
+    pub imitate_slips: bool,
     /// Share of episodes whose history holds an episode skill and whose expert is faultless.
     pub episode_skills: f64,
     /// Expected number of turns per plain episode that are also shown with a step skill and answered
