@@ -1,12 +1,20 @@
 //! What a run shows in the terminal: progress bars while it works, a line for every result.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use opid::probe::Probe;
 use opid::recipe::{AlgorithmName, Recipe};
-use opid::train::{Event, Outcome, Probe, StepMetrics};
+use opid::train::{Event, Outcome, StepMetrics};
+
+/// Writes a line to standard output. Whoever watched may have gone; the run goes on.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($what)*);
+    }};
+}
 
 /// Shows events of a run.
 pub struct Display {
@@ -33,7 +41,7 @@ impl Display {
             AlgorithmName::Grpo => "GRPO",
             AlgorithmName::Opid => "OPID",
         };
-        println!(
+        say!(
             "{algorithm} on {} ({} x {} episodes a step, {} steps), seed {}, in {}",
             recipe.environment.name,
             recipe.rollout.groups,
@@ -48,7 +56,7 @@ impl Display {
     pub fn show(&mut self, event: Event<'_>) {
         match event {
             Event::Policy { parameters, vocabulary } => {
-                println!("policy: {:.2} M parameters, vocabulary {vocabulary}", parameters as f64 / 1e6)
+                say!("policy: {:.2} M parameters, vocabulary {vocabulary}", parameters as f64 / 1e6)
             }
             Event::WarmStart(p) => {
                 if self.stage != p.stage {
@@ -58,7 +66,7 @@ impl Display {
                 self.advance(p.update, format!("loss {:.3}", p.loss));
                 if p.update == p.updates {
                     self.stop_bar();
-                    println!("warm start, stage {}: loss {:.3} ({})", p.stage + 1, p.loss, self.elapsed());
+                    say!("warm start, stage {}: loss {:.3} ({})", p.stage + 1, p.loss, self.elapsed());
                 }
             }
             Event::Probe(probe) => self.probe(probe),
@@ -74,7 +82,7 @@ impl Display {
             Event::Evaluation(e) => {
                 self.stop_bar();
                 let r = &e.report;
-                println!(
+                say!(
                     "evaluation after {} steps, {} {} games, T {}: success {} ({:.1} turns, {:.1} % invalid)",
                     e.step,
                     r.overall.tasks,
@@ -85,7 +93,7 @@ impl Display {
                     100.0 * r.invalid
                 );
                 let kinds = r.kinds.iter().map(|(kind, k)| format!("{kind} {}/{}", k.won, k.tasks));
-                println!("    {}", kinds.collect::<Vec<_>>().join(", "));
+                say!("    {}", kinds.collect::<Vec<_>>().join(", "));
             }
             Event::Step(metrics, steps) => self.step(metrics, steps),
         }
@@ -95,7 +103,7 @@ impl Display {
     pub fn finish(&mut self, outcome: &Outcome) {
         self.stop_bar();
         for (before, after) in outcome.before.iter().zip(&outcome.after) {
-            println!(
+            say!(
                 "T {}: success {} -> {} on {} {} games",
                 before.temperature,
                 rate(&before.report.overall),
@@ -104,12 +112,12 @@ impl Display {
                 after.split
             );
         }
-        println!("policy saved in {} ({} in all)", outcome.checkpoint.display(), self.elapsed());
+        say!("policy saved in {} ({} in all)", outcome.checkpoint.display(), self.elapsed());
     }
 
     fn probe(&mut self, p: &Probe) {
         self.stop_bar();
-        println!(
+        say!(
             "starting policy at T 1: success {} plain, {} with a workflow skill, {} with an avoidance skill",
             rate(&p.plain),
             rate(&p.workflow),
@@ -128,7 +136,7 @@ impl Display {
             }
         };
         let (u, a, s) = (&m.update, &m.advantage, &m.seconds);
-        println!(
+        say!(
             "step {:>3}/{steps}  success {:.3}  reward {:5.2}  turns {:4.1}  invalid {:.3}  |A| {:.2}/{:.2}/{:.2}  \
              kl {:.4}  entropy {:.3}  clip {:.3}  grad {:.2}  {:.0} tok/s  \
              [rollout {:.1}s analyze {:.1}s re-score {:.1}s update {:.1}s]{left}",
@@ -151,17 +159,19 @@ impl Display {
             s.update,
         );
         if m.step == 1 {
-            println!("    (|A|: shares of episode outcome / episode skill / step skill)");
+            say!("    (|A|: shares of episode outcome / episode skill / step skill)");
         }
         if let Some(k) = &m.skills
             && (k.failed > 0 || k.too_long > 0)
         {
-            println!("    {} analyses failed, {} turns too long to re-score", k.failed, k.too_long);
+            say!("    {} analyses failed, {} turns too long to re-score", k.failed, k.too_long);
         }
         if m.truncated_responses > 0 || m.context_limited > 0 || u.skipped > 0 {
-            println!(
+            say!(
                 "    {} responses cut off, {} episodes out of context, {} updates skipped (not finite)",
-                m.truncated_responses, m.context_limited, u.skipped
+                m.truncated_responses,
+                m.context_limited,
+                u.skipped
             );
         }
     }
@@ -169,7 +179,8 @@ impl Display {
     fn start_bar(&mut self, length: u64, what: &str) {
         self.stop_bar();
         let bar = if self.terminal { ProgressBar::new(length) } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {per_sec} {msg} {eta} left");
+        let style =
+            ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {per_sec} {msg} {eta} left");
         bar.set_style(style.expect("the template is valid"));
         bar.set_prefix(what.to_owned());
         self.bar = Some(bar);
@@ -205,6 +216,6 @@ fn duration(d: Duration) -> String {
 }
 
 /// A success rate and its interval.
-fn rate(r: &opid::evaluate::Rate) -> String {
+pub fn rate(r: &opid::evaluate::Rate) -> String {
     format!("{:.3} [{:.3}, {:.3}]", r.success, r.low, r.high)
 }

@@ -21,6 +21,7 @@ mod text;
 mod variant;
 
 pub use command::Command;
+pub(crate) use dataset::RELEASE;
 pub use dataset::{Dataset, DatasetError, KINDS};
 pub use episode::{GameEpisode, GameTask, Shown};
 pub use file::{FILE_NAME, FileError, GameFile, LoadError};

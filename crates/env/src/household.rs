@@ -4,6 +4,7 @@
 //! ([`Layout`]), and what lies where ([`Blueprint`]); the result is compiled like any ALFWorld game
 //! and can be written as a file that the original plays.
 
+mod folder;
 mod furnish;
 mod layout;
 mod problem;
@@ -11,6 +12,7 @@ pub mod statistics;
 
 use std::sync::Arc;
 
+pub use folder::WriteError;
 pub use furnish::{Blueprint, Goal, Thing};
 pub use layout::{Furniture, Layout};
 
@@ -24,16 +26,20 @@ pub const SPLITS: [&str; 3] = ["train", "valid_seen", "valid_unseen"];
 /// How often each kind of task occurs in ALFWorld's training games, in the order of [`KINDS`].
 const SHARES: [f64; 6] = [790.0, 308.0, 650.0, 459.0, 533.0, 813.0];
 
+/// Bounds above any real room's, on receptacles and on objects per receptacle: within them a room has
+/// what the statistics of real rooms give it.
+const UNBOUNDED: (usize, f64) = (100, 10.0);
+
 /// How many times a game is drawn anew before the settings are called impossible.
 const ATTEMPTS: u64 = 200;
 
 /// What games a world has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HouseholdConfig {
-    /// The least and the most receptacles of a room; from about 30 upwards rooms are as large as
+    /// The least and the most receptacles of a room; 0 and 0 make rooms as large and as full as
     /// ALFWorld's.
     pub size: (usize, usize),
-    /// Objects per receptacle, at most.
+    /// Objects per receptacle, at most; without effect in rooms as large as ALFWorld's.
     pub crowding: f64,
     /// The kinds of tasks; all six where it is empty.
     pub kinds: Vec<String>,
@@ -99,12 +105,16 @@ pub struct World {
 
 impl World {
     /// A world; the configuration is checked here.
-    pub fn new(config: HouseholdConfig, seed: u64) -> Result<Self, HouseholdError> {
+    pub fn new(mut config: HouseholdConfig, seed: u64) -> Result<Self, HouseholdError> {
+        if config.size == (0, 0) {
+            (config.size, config.crowding) = ((UNBOUNDED.0, UNBOUNDED.0), UNBOUNDED.1);
+        }
         let refuse = |what: String| Err(HouseholdError::Setting(what));
         let (min, max) = config.size;
         if min < 4 || max < min || max > 100 {
             return refuse(format!(
-                "a size of {min} to {max} receptacles; the least is 4, the most 100, and the first must not be larger"
+                "a size of {min} to {max} receptacles; the least is 4, the most 100, and the first must not be larger \
+                 (0 and 0 make rooms of real size)"
             ));
         }
         if !(config.crowding > 0.0 && config.crowding <= 10.0) {

@@ -144,6 +144,29 @@ fn unseen_scenes_are_not_among_the_seen() {
 }
 
 #[test]
+fn rooms_of_real_size_are_as_large_and_full_as_real_ones() {
+    // ALFWorld's kitchens have 33.1 receptacles on average and 45 objects that can be taken (median), its
+    // bedrooms 14.6 and 24.
+    let world = world((0, 0), 4);
+    for (room, receptacles, objects) in
+        [("kitchen", 28.0..38.0, 40.0..50.0), ("bedroom", 11.0..18.0, 20.0..28.0)]
+    {
+        let made: Vec<_> = (0..200)
+            .map(|index| world.make("train", index).expect("a game"))
+            .filter(|made| made.blueprint.layout.room == room)
+            .collect();
+        let mean = |count: fn(&Blueprint) -> usize| {
+            made.iter().map(|m| count(&m.blueprint)).sum::<usize>() as f64 / made.len() as f64
+        };
+        let (furniture, things) = (mean(|b| b.layout.furniture.len()), mean(|b| b.things.len()));
+        assert!(
+            receptacles.contains(&furniture) && objects.contains(&things),
+            "{room}: {furniture} {things}"
+        );
+    }
+}
+
+#[test]
 fn every_kind_of_task_can_be_had_alone() {
     for kind in KINDS {
         let config = HouseholdConfig { kinds: vec![kind.to_string()], ..HouseholdConfig::default() };

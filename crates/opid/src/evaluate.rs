@@ -11,6 +11,10 @@ use crate::dialogue::{Dialogue, DialogueError};
 use crate::rollout::{Group, Settings, sample};
 use crate::trajectory::{Ending, Trajectory};
 
+/// Key that tells the random draws of evaluations from others: with it and a run's seed, an evaluation
+/// repeats the run's own.
+pub const EVALUATION: u64 = 202;
+
 /// Successes among a number of tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rate {

@@ -135,9 +135,9 @@ pub fn sample(
             }
         }
         let before = finished.len();
-        let (done, rest) = slots.into_iter().partition(|s| s.finished);
+        let (done, rest): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|s| s.finished);
         slots = rest;
-        finished.extend(Vec::<Slot>::from(done).into_iter().map(|s| s.trajectory));
+        finished.extend(done.into_iter().map(|s| s.trajectory));
         if finished.len() > before {
             progress(finished.len());
         }

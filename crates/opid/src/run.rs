@@ -39,8 +39,17 @@ pub enum RunError {
         /// The folder.
         path: PathBuf,
     },
+    /// There is no such folder, or it is neither a run nor a model.
+    #[error(
+        "{path} is no model: give a Hugging Face folder (with config.json), a run folder (with config.toml) or a \
+         checkpoint inside a run"
+    )]
+    NoModel {
+        /// The folder.
+        path: PathBuf,
+    },
     /// There is nothing to continue.
-    #[error("{path} has no complete checkpoint to continue from")]
+    #[error("{path} has no complete checkpoint")]
     NoCheckpoint {
         /// The folder.
         path: PathBuf,
@@ -239,9 +248,7 @@ pub struct Checkpoint {
 
 /// Loads the last complete checkpoint of a run.
 pub fn last_checkpoint(run: &Path, config: AdamWConfig) -> Result<Checkpoint, RunError> {
-    let steps = complete_checkpoints(run)?;
-    let Some(&step) = steps.last() else { return Err(RunError::NoCheckpoint { path: run.to_owned() }) };
-    let folder = run.join("checkpoints").join(format!("step_{step}"));
+    let (step, folder) = last_complete(run)?;
     let exact = folder.join("exact");
     let model = Model::open(if exact.is_dir() { &exact } else { &folder })?;
     let moments = folder.join(MOMENTS);
@@ -250,6 +257,39 @@ pub fn last_checkpoint(run: &Path, config: AdamWConfig) -> Result<Checkpoint, Ru
         false => None,
     };
     Ok(Checkpoint { step, model, optimizer })
+}
+
+/// A model on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Its Hugging Face folder.
+    pub folder: PathBuf,
+    /// The configuration of the run it comes from, if it does.
+    pub recipe: Option<PathBuf>,
+}
+
+/// Finds the model that `path` names: a Hugging Face folder, a run (its last complete checkpoint), or
+/// a checkpoint inside a run.
+pub fn locate(path: &Path) -> Result<Located, RunError> {
+    let config = path.join("config.toml");
+    if config.is_file() {
+        return Ok(Located { folder: last_complete(path)?.1, recipe: Some(config) });
+    }
+    if !path.join("config.json").is_file() {
+        return Err(RunError::NoModel { path: path.to_owned() });
+    }
+    // The way up does not show in a path such as `.`.
+    let place = io("find", path, path.canonicalize())?;
+    let above = place.parent().filter(|p| p.ends_with("checkpoints")).and_then(Path::parent);
+    let recipe = above.map(|run| run.join("config.toml")).filter(|config| config.is_file());
+    Ok(Located { folder: path.to_owned(), recipe })
+}
+
+/// Step and folder of the last complete checkpoint of a run.
+fn last_complete(run: &Path) -> Result<(u64, PathBuf), RunError> {
+    let steps = complete_checkpoints(run)?;
+    let step = steps.last().copied().ok_or_else(|| RunError::NoCheckpoint { path: run.to_owned() })?;
+    Ok((step, run.join("checkpoints").join(format!("step_{step}"))))
 }
 
 /// Steps of the complete checkpoints of a run, in order.

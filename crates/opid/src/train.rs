@@ -12,10 +12,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::advantage::{Shares, advantages};
-use crate::demonstration::{Noise, play};
 use crate::dialogue::{Dialogue, DialogueError};
-use crate::evaluate::{Rate, Report, evaluate};
+use crate::evaluate::{EVALUATION, Report, evaluate};
 use crate::packing::{Row, rows};
+use crate::probe::{Probe, ProbeError, probe};
 use crate::recipe::{AlgorithmName, Recipe};
 use crate::rollout::{Group, Settings, sample};
 use crate::run::{RunError, RunFolder, last_checkpoint};
@@ -27,10 +27,8 @@ use crate::trajectory::{Ending, Trajectory};
 use crate::update::{Learner, UpdateMetrics};
 use crate::warm_start::{self, WarmStartError};
 
-/// Keys that tell the random draws of rollouts apart by purpose.
+/// Key that tells the random draws of training rollouts from others.
 const TRAINING: u64 = 201;
-const EVALUATION: u64 = 202;
-const PROBE: u64 = 203;
 
 /// A run that cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +62,9 @@ pub enum TrainError {
         /// The gain asked for.
         least: f64,
     },
+    /// Measuring what skills are worth.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// Too much of the method did not run.
     #[error(
         "step {step}: {failed} of {episodes} episodes got no skill advantage ({reason}), more than \
@@ -109,18 +110,6 @@ pub enum Event<'a> {
     Evaluation(&'a Evaluated),
     /// A training step.
     Step(&'a StepMetrics, u64),
-}
-
-/// Success of the starting policy with and without skills in its history, at temperature 1.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Probe {
-    /// No skill.
-    pub plain: Rate,
-    /// A workflow drawn from an expert's success at the same task.
-    pub workflow: Rate,
-    /// A lesson drawn from an erring expert's failure at the same task (or the workflow, where the
-    /// erring expert did not fail).
-    pub avoidance: Rate,
 }
 
 /// An evaluation's place and result.
@@ -249,7 +238,8 @@ pub fn train(recipe: &Recipe, path: &Path, observe: &mut dyn FnMut(Event<'_>)) -
     folder.save(0, &learner.policy, None, dtype(recipe), &start.text)?;
     let mut run = Run { recipe, tasks, panel, dialogue: start.dialogue, text: start.text, analyzer, learner, folder, observe };
     if let Some(warm) = recipe.warm_start.as_ref().filter(|w| w.probe_games > 0) {
-        let probe = run.probe(warm.probe_games)?;
+        let (policy, analyzer) = (&run.learner.policy, run.analyzer.as_ref());
+        let probe = probe(policy, &run.dialogue, &run.tasks, analyzer, recipe, warm.probe_games)?;
         run.folder.log(&serde_json::json!({ "step": 0, "probe": probe }))?;
         (run.observe)(Event::Probe(&probe));
         let gain = probe.workflow.success - probe.plain.success;
@@ -374,35 +364,6 @@ impl Run<'_> {
             results.push(result);
         }
         Ok(results)
-    }
-
-    /// Success of the starting policy without a skill, with a workflow and with a lesson.
-    fn probe(&mut self, games: usize) -> Result<Probe, TrainError> {
-        let recipe = self.recipe;
-        let tasks = self.tasks.panel(&recipe.evaluation.split, games)?;
-        let noise = recipe.warm_start.as_ref().and_then(|w| w.stages.last()).map(|s| s.noise);
-        let noise: Noise = noise.unwrap_or_default().into();
-        let skill_of = |i: usize, task: &Arc<dyn Task>, noise: Noise| {
-            let keys = [recipe.seed, PROBE, i as u64];
-            let t = play(task, noise, recipe.environment.max_turns, keys).trajectory;
-            Some((self.analyzer.analyze(&t).ok()?.episode_skill, t.won))
-        };
-        let workflows: Vec<Option<String>> =
-            tasks.iter().enumerate().map(|(i, t)| skill_of(i, t, Noise::default()).map(|s| s.0)).collect();
-        let lessons: Vec<Option<String>> = tasks
-            .iter()
-            .enumerate()
-            .map(|(i, t)| skill_of(i, t, noise).filter(|s| !s.1).map(|s| s.0).or_else(|| workflows[i].clone()))
-            .collect();
-        let settings = Settings::evaluation(recipe, 1.0, [recipe.seed, PROBE, 0]);
-        let mut rates = [Rate::default(); 3];
-        for (rate, skills) in rates.iter_mut().zip([vec![None; tasks.len()], workflows, lessons]) {
-            let pairs = tasks.iter().cloned().zip(skills);
-            let groups: Vec<Group> = pairs.map(|(task, skill)| Group { task, skill }).collect();
-            let played = sample(&self.learner.policy, &self.dialogue, &groups, &settings, &|_| ())?;
-            *rate = Report::of(&played).overall;
-        }
-        Ok(Probe { plain: rates[0], workflow: rates[1], avoidance: rates[2] })
     }
 
     /// One training step.

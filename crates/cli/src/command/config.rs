@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use opid::recipe::Recipe;
 
+use super::print;
+
 /// Options of `config`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -16,6 +18,5 @@ pub struct Args {
 
 /// Prints the resolved recipe as TOML.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    print!("{}", Recipe::read(args.recipe.as_deref(), &args.changes)?.to_toml());
-    Ok(())
+    print(&Recipe::read(args.recipe.as_deref(), &args.changes)?.to_toml())
 }

@@ -1,7 +1,15 @@
 //! The commands.
 
+mod bench;
 mod config;
+mod eval;
+mod generate;
+mod play;
+mod sft;
 mod train;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
@@ -10,6 +18,16 @@ use clap::Subcommand;
 pub enum Command {
     /// Train an agent as a recipe says (without a recipe: the built-in household recipe).
     Train(train::Args),
+    /// Only make (or fine-tune) the starting policy from expert episodes.
+    Sft(sft::Args),
+    /// Measure how often a model solves its tasks.
+    Eval(eval::Args),
+    /// Play a game yourself, or let another program play it.
+    Play(play::Args),
+    /// Write household games as files that opid and the original ALFWorld play.
+    Generate(generate::Args),
+    /// Measure speed: of environments, of the language model, of whole training steps.
+    Bench(bench::Args),
     /// Print what a recipe resolves to.
     Config(config::Args),
 }
@@ -19,7 +37,35 @@ impl Command {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Command::Train(args) => train::run(args),
+            Command::Sft(args) => sft::run(args),
+            Command::Eval(args) => eval::run(args),
+            Command::Play(args) => play::run(args),
+            Command::Generate(args) => generate::run(args),
+            Command::Bench(args) => bench::run(args),
             Command::Config(args) => config::run(args),
         }
     }
+}
+
+/// Writes a result to standard output; whoever reads it may have stopped reading.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads `MIN,MAX`.
+fn parse_range(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text
+        .split_once(',')
+        .and_then(|(least, most)| Some((least.trim().parse().ok()?, most.trim().parse().ok()?)));
+    numbers.ok_or_else(|| "write two whole numbers with a comma, for example 6,9".to_owned())
+}
+
+/// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, ... that does not exist.
+fn free_folder(name: &str) -> PathBuf {
+    let runs = Path::new("runs");
+    let numbered = (2..).map(|n| runs.join(format!("{name}-{n}")));
+    std::iter::once(runs.join(name)).chain(numbered).find(|p| !p.exists()).expect("some number is free")
 }

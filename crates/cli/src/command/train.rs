@@ -1,12 +1,13 @@
 //! `opid train`: a whole run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::ensure;
 use opid::recipe::Recipe;
 use opid::run::RunFolder;
 use opid::train;
 
+use super::free_folder;
 use crate::display::Display;
 
 /// Options of `train`.
@@ -30,7 +31,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut display = Display::new();
     let outcome = match &args.resume {
         Some(folder) => {
-            ensure!(folder.join("config.toml").is_file(), "{} is not a run: it has no config.toml", folder.display());
+            ensure!(
+                folder.join("config.toml").is_file(),
+                "{} is not a run: it has no config.toml",
+                folder.display()
+            );
             let recipe = RunFolder::recipe(folder)?;
             display.begin(&recipe, folder);
             train::resume(&recipe, folder, &mut |event| display.show(event))?
@@ -44,11 +49,4 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     display.finish(&outcome);
     Ok(())
-}
-
-/// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, ... that does not exist.
-fn free_folder(name: &str) -> PathBuf {
-    let runs = Path::new("runs");
-    let numbered = (2..).map(|n| runs.join(format!("{name}-{n}")));
-    std::iter::once(runs.join(name)).chain(numbered).find(|p| !p.exists()).expect("some number is free")
 }

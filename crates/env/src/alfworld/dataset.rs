@@ -19,7 +19,7 @@ pub const KINDS: [&str; 6] = [
 ];
 
 /// The folder under the data's root that holds the splits.
-const RELEASE: &str = "json_2.1.1";
+pub(crate) const RELEASE: &str = "json_2.1.1";
 
 /// Why a split could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,198 @@
+//! `opid bench`: tables of speed.
+
+use std::path::PathBuf;
+
+use opid::bench::step::Measured;
+use opid::bench::{Speed, environment, model, step};
+use opid::recipe::{AlgorithmName, Recipe};
+
+use super::print;
+
+/// Options of `bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What is measured.
+#[derive(clap::Subcommand)]
+enum What {
+    /// Random play in one thread, with the admissible commands listed at every step.
+    Env(Common),
+    /// Training, scoring and sampling of small models, on one thread and on all.
+    Lm(Common),
+    /// Whole training steps under OPID and under GRPO.
+    Step(StepArgs),
+}
+
+/// Options of every measurement.
+#[derive(clap::Args)]
+struct Common {
+    /// Measure less, in seconds instead of minutes; the figures are rougher.
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `bench step`.
+#[derive(clap::Args)]
+struct StepArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Recipe file; without one, the built-in household recipe.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Change a key of the recipe, for example --set rollout.groups=4 (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
+    /// Hugging Face folder, run or checkpoint to start from [default: a random policy].
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+}
+
+/// Measures and shows.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    match args.what {
+        What::Env(common) => measure_environments(&common),
+        What::Lm(common) => measure_models(&common),
+        What::Step(args) => measure_steps(&args),
+    }?;
+    if cfg!(debug_assertions) {
+        eprintln!("note: this program was built without --release, so all speeds are too low");
+    }
+    Ok(())
+}
+
+fn measure_environments(common: &Common) -> anyhow::Result<()> {
+    let extent = match common.quick {
+        true => environment::Extent { games: 10, steps: 10_000, repetitions: 3 },
+        false => environment::Extent { games: 50, steps: 10_000, repetitions: 5 },
+    };
+    let measured = environment::all(extent)?;
+    if common.json {
+        return print(&format!("{}\n", serde_json::json!({ "environments": measured })));
+    }
+    let mut text = String::from(
+        "environment                       steps/s  per CPU s   (borrowed)   commands  ready ms  state bytes\n",
+    );
+    for m in &measured {
+        text.push_str(&format!(
+            "{:<30} {:>10.0} {:>10.0} {:>12.0} {:>10.1} {:>9.2} {:>12.0}\n",
+            m.name,
+            m.steps.per_second,
+            m.steps.per_cpu_second,
+            m.borrowed_steps.per_cpu_second,
+            m.commands,
+            m.ready_ms,
+            m.state_bytes
+        ));
+    }
+    text.push_str(
+        "One thread, random play, admissible commands listed at every step; `borrowed` lists them without\n\
+         copying. `ready`: a game made, or loaded from its file. Python engine: 18.6 steps per CPU second.\n",
+    );
+    if measured.len() == 2 {
+        text.push_str("Set ALFWORLD_DATA to the folder that holds json_2.1.1 to measure real games too.\n");
+    }
+    print(&text)
+}
+
+fn measure_models(common: &Common) -> anyhow::Result<()> {
+    let extent = match common.quick {
+        true => model::Extent { batch: 16, length: 512, sequences: 64, prompt: 256, new: 16, repetitions: 1 },
+        false => {
+            model::Extent { batch: 16, length: 512, sequences: 64, prompt: 256, new: 64, repetitions: 5 }
+        }
+    };
+    let most = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let mut measured = Vec::new();
+    for (name, config) in model::models() {
+        for threads in if most > 1 { vec![1, most] } else { vec![1] } {
+            eprintln!("measuring model {name} with {threads} threads");
+            measured.push(model::measure(name, &config, threads, extent)?);
+        }
+    }
+    if common.json {
+        return print(&format!("{}\n", serde_json::json!({ "models": measured })));
+    }
+    let mut text = String::from(
+        "tokens per second (per CPU second)\n\
+         model                     threads             train             score           prefill            decode\n",
+    );
+    let speed = |s: &Speed| format!("{:.0} ({:.0})", s.per_second, s.per_cpu_second);
+    for m in &measured {
+        text.push_str(&format!(
+            "{:<25} {:>7} {:>17} {:>17} {:>17} {:>17}\n",
+            m.name,
+            m.threads,
+            speed(&m.train),
+            speed(&m.score),
+            speed(&m.prefill),
+            speed(&m.decode)
+        ));
+    }
+    text.push_str(&format!(
+        "train: {} x {} tokens, forward, backward, clipping, AdamW; decode: {} sequences, {} new tokens after {}.\n\
+         PyTorch on model A, per second of one Zen 5 core: train 2660 (f32), 5143 (bf16, compiled); prefill 8613,\n\
+         20096; decode 3314, 4134.\n",
+        extent.batch, extent.length, extent.sequences, extent.new, extent.prompt
+    ));
+    print(&text)
+}
+
+fn measure_steps(args: &StepArgs) -> anyhow::Result<()> {
+    let recipe = Recipe::read(args.recipe.as_deref(), &args.changes)?;
+    let located = args.model.as_deref().map(opid::run::locate).transpose()?;
+    let folder = located.map(|l| l.folder);
+    let named = Some(&recipe.policy.model).filter(|m| !m.is_empty()).map(PathBuf::from);
+    let repetitions = if args.common.quick { 1 } else { 5 };
+    let model = folder.or(named);
+    let measured = step::measure(&recipe, model.as_deref(), repetitions, &mut |what| eprintln!("{what}"))?;
+    let [opid, grpo] = &measured;
+    let ratio = opid.total / grpo.total.max(1e-9);
+    if args.common.json {
+        let value = serde_json::json!({ "algorithms": measured, "opid_over_grpo": ratio });
+        return print(&format!("{value}\n"));
+    }
+    let mut text = String::from("seconds of a step   total  rollout  analyze  re-score  update\n");
+    for m in &measured {
+        let s = &m.seconds;
+        text.push_str(&format!(
+            "{:<17} {:>7.2} {:>8.2} {:>8.2} {:>9.2} {:>7.2}\n",
+            name(m),
+            m.total,
+            s.rollout,
+            s.analyze,
+            s.rescore,
+            s.update
+        ));
+    }
+    text.push_str(&format!("OPID takes {ratio:.2} times as long as GRPO.\n\n"));
+    text.push_str("tokens computed, without sampling      here  row per turn    padded  padded/here\n");
+    for m in &measured {
+        let t = &m.tokens;
+        text.push_str(&format!(
+            "{:<33} {:>9} {:>13} {:>9} {:>11.1}x\n",
+            format!("{}, {} turns", name(m), t.rows),
+            t.computed,
+            t.rows_computed,
+            t.padded_computed,
+            t.padded_computed as f64 / t.computed.max(1) as f64
+        ));
+    }
+    text.push_str(
+        "Row per turn: every turn with its whole history, once for the old policy, the reference, re-scoring and\n\
+         the update each. Padded: the same with rows as long as the longest, as the Python reference has them.\n",
+    );
+    print(&text)
+}
+
+fn name(m: &Measured) -> &'static str {
+    match m.algorithm {
+        AlgorithmName::Opid => "OPID",
+        AlgorithmName::Grpo => "GRPO",
+    }
+}

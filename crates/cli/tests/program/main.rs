@@ -1,0 +1,58 @@
+//! Tests of the commands through the real program.
+
+mod games;
+mod recipes;
+mod runs;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+/// What a command left behind.
+struct Result {
+    success: bool,
+    out: String,
+    err: String,
+}
+
+impl Result {
+    /// Standard output of a command that must have worked.
+    fn ok(&self) -> &str {
+        assert!(self.success, "{}\n{}", self.out, self.err);
+        &self.out
+    }
+
+    /// Standard error of a command that must have been refused, without a panic.
+    fn refused(&self) -> &str {
+        assert!(!self.success, "{}", self.out);
+        assert!(self.err.starts_with("error: ") && !self.err.contains("panicked"), "{}", self.err);
+        &self.err
+    }
+}
+
+/// Runs the program in a folder, without games of ALFWorld in the environment.
+fn opid(folder: &Path, args: &[&str]) -> Result {
+    fed(folder, args, "")
+}
+
+/// The same with a text on its standard input.
+fn fed(folder: &Path, args: &[&str], input: &str) -> Result {
+    run(program(folder).args(args).write_stdin(input))
+}
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_opid"));
+    command.current_dir(folder).env_remove("ALFWORLD_DATA");
+    command
+}
+
+fn run(command: &mut Command) -> Result {
+    let output = command.output().expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Result { success: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+/// Every line as JSON.
+fn json_lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}

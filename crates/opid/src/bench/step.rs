@@ -1,0 +1,189 @@
+//! How long whole training steps take, under OPID and under GRPO, and how many tokens they compute.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use opid_lm::checkpoint::{StoredDtype, TextFiles};
+use opid_lm::error::LoadError;
+use opid_lm::tokenizer::Tokenizer;
+use serde::Serialize;
+
+use super::median;
+use crate::dialogue::{Dialogue, DialogueError};
+use crate::recipe::{AlgorithmName, Recipe};
+use crate::skill::analyzer;
+use crate::tasks::{Tasks, TasksError};
+use crate::train::{Event, Seconds, StepMetrics, TrainError, train};
+use crate::trajectory::Trajectory;
+use crate::warm_start::{self, WarmStartError};
+
+/// Steps that cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// No policy.
+    #[error("the recipe has no [warm_start] to make a random policy by; name a model with --model")]
+    NoPolicy,
+    /// A file of the measurement.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The tasks.
+    #[error(transparent)]
+    Tasks(#[from] TasksError),
+    /// The tokenizer of a random policy.
+    #[error(transparent)]
+    WarmStart(#[from] WarmStartError),
+    /// Prompts or tokens.
+    #[error(transparent)]
+    Dialogue(#[from] DialogueError),
+    /// Writing a random policy.
+    #[error(transparent)]
+    Model(#[from] LoadError),
+    /// The training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+/// What was measured under one algorithm; medians over steps.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measured {
+    /// The algorithm.
+    pub algorithm: AlgorithmName,
+    /// Seconds of a step.
+    pub total: f64,
+    /// Seconds by phase.
+    pub seconds: Seconds,
+    /// Tokens of the last step.
+    pub tokens: Tokens,
+}
+
+/// Tokens of one training step, without those of sampling.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Tokens {
+    /// Turns, each a row in the reference.
+    pub rows: usize,
+    /// Tokens computed here: re-scoring, reference, forward and backward.
+    pub computed: usize,
+    /// What one row per turn computes, each with its whole history, in as many passes as the reference
+    /// takes: old policy, reference, re-scoring, update.
+    pub rows_computed: usize,
+    /// The same with every row padded to the longest, as the reference does.
+    pub padded_computed: usize,
+}
+
+/// Measures `repetitions` steps under OPID and as many under GRPO, after one each that does not count;
+/// the policy is in the folder `model`, or random.
+///
+/// # Errors
+/// There is no policy, or training fails.
+pub fn measure(
+    recipe: &Recipe,
+    model: Option<&Path>,
+    repetitions: u64,
+    progress: &mut dyn FnMut(&str),
+) -> Result<[Measured; 2], StepError> {
+    let scratch = tempfile::tempdir();
+    let scratch = scratch.map_err(|source| StepError::File { path: std::env::temp_dir(), source })?;
+    let policy = match model {
+        Some(folder) => folder.to_owned(),
+        None => {
+            progress("making a random policy");
+            let folder = scratch.path().join("policy");
+            random_policy(recipe, &folder)?;
+            folder
+        }
+    };
+    let mut recipe = recipe.clone();
+    recipe.policy.model = policy.display().to_string();
+    recipe.warm_start = None;
+    recipe.steps = repetitions + 1;
+    recipe.evaluation.every = 0;
+    recipe.evaluation.games = 1;
+    recipe.evaluation.temperatures.truncate(1);
+    recipe.checkpoint.every = 0;
+    recipe.checkpoint.trajectories_every = 1;
+    let mut run = |algorithm| {
+        let name = if algorithm == AlgorithmName::Opid { "OPID" } else { "GRPO" };
+        let mut recipe = recipe.clone();
+        recipe.algorithm.name = algorithm;
+        let mut steps = Vec::new();
+        train(&recipe, &scratch.path().join(name), &mut |event| {
+            if let Event::Step(metrics, of) = event {
+                progress(&format!("{name}: step {} of {of}", metrics.step));
+                steps.push(metrics.clone());
+            }
+        })?;
+        summary(&recipe, &steps, &scratch.path().join(name))
+    };
+    Ok([run(AlgorithmName::Opid)?, run(AlgorithmName::Grpo)?])
+}
+
+/// Writes a policy that has learned nothing, with a tokenizer for the recipe's texts.
+fn random_policy(recipe: &Recipe, folder: &Path) -> Result<(), StepError> {
+    let warm = recipe.warm_start.as_ref().ok_or(StepError::NoPolicy)?;
+    let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
+    let analyzer = analyzer::open(&recipe.skill);
+    let tokenizer = warm_start::train_tokenizer(recipe, warm, &tasks, analyzer.as_ref())?;
+    let chat = warm_start::chat_template();
+    let json = tokenizer.to_json().map_err(DialogueError::from)?;
+    let end = chat.end_of_turn(&Default::default()).map_err(DialogueError::from)?;
+    let text = TextFiles::new(json, chat.source().to_owned(), &end, recipe.policy.max_context);
+    let again = Tokenizer::from_json(text.tokenizer.as_bytes()).map_err(DialogueError::from)?;
+    let dialogue = Dialogue::new(again, chat, recipe)?;
+    warm_start::new_model(recipe, warm, &tokenizer, &dialogue).save(folder, StoredDtype::F32, Some(&text))?;
+    Ok(())
+}
+
+fn summary(recipe: &Recipe, steps: &[StepMetrics], run: &Path) -> Result<Measured, StepError> {
+    let counted = &steps[1.min(steps.len())..];
+    let phase = |f: fn(&Seconds) -> f64| median(counted.iter().map(|m| f(&m.seconds)).collect());
+    let seconds = Seconds {
+        rollout: phase(|s| s.rollout),
+        analyze: phase(|s| s.analyze),
+        rescore: phase(|s| s.rescore),
+        update: phase(|s| s.update),
+    };
+    let all = |s: &Seconds| s.rollout + s.analyze + s.rescore + s.update;
+    let total = median(counted.iter().map(|m| all(&m.seconds)).collect());
+    let tokens = match counted.last() {
+        None => Tokens::default(),
+        Some(metrics) => tokens(recipe, metrics, &episodes(run, metrics.step)?),
+    };
+    Ok(Measured { algorithm: recipe.algorithm.name, total, seconds, tokens })
+}
+
+/// Reads the episodes of a step back.
+fn episodes(run: &Path, step: u64) -> Result<Vec<Trajectory>, StepError> {
+    let path = run.join(format!("trajectories/step_{step:06}.jsonl.gz"));
+    let read = || -> std::io::Result<Vec<Trajectory>> {
+        let lines = BufReader::new(GzDecoder::new(File::open(&path)?)).lines();
+        lines.map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+    };
+    read().map_err(|source| StepError::File { path: path.clone(), source })
+}
+
+fn tokens(recipe: &Recipe, metrics: &StepMetrics, episodes: &[Trajectory]) -> Tokens {
+    let mut lengths = Vec::new();
+    for episode in episodes {
+        let mut history = 0;
+        for turn in &episode.turns {
+            history += turn.prompt.len() + turn.response.len();
+            lengths.push(history);
+        }
+    }
+    let reference = usize::from(recipe.loss.kl > 0.0);
+    let skills = metrics.skills.as_ref();
+    let passes = 2 + reference + usize::from(skills.is_some());
+    Tokens {
+        rows: lengths.len(),
+        computed: metrics.update.computed * (1 + reference) + skills.map_or(0, |s| s.computed),
+        rows_computed: passes * lengths.iter().sum::<usize>(),
+        padded_computed: passes * lengths.len() * lengths.iter().max().copied().unwrap_or(0),
+    }
+}

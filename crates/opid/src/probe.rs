@@ -1,0 +1,83 @@
+//! What skills are worth to a policy: its success with and without one in its history.
+//!
+//! OPID distils the difference that a skill makes; where there is none, it has nothing to distil. So
+//! this is measured before training, on tasks of the evaluation split.
+
+use std::sync::Arc;
+
+use opid_env::environment::Task;
+use opid_lm::model::Model;
+use serde::Serialize;
+
+use crate::demonstration::{Noise, play};
+use crate::dialogue::{Dialogue, DialogueError};
+use crate::evaluate::{Rate, Report};
+use crate::recipe::Recipe;
+use crate::rollout::{Group, Settings, sample};
+use crate::skill::analyzer::Analyzer;
+use crate::tasks::{Tasks, TasksError};
+
+/// Key that tells the random draws of this file from others.
+const PROBE: u64 = 203;
+
+/// A measurement that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The tasks.
+    #[error(transparent)]
+    Tasks(#[from] TasksError),
+    /// Prompts or tokens.
+    #[error(transparent)]
+    Dialogue(#[from] DialogueError),
+}
+
+/// Success of a policy with and without skills in its history, at temperature 1.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Probe {
+    /// No skill.
+    pub plain: Rate,
+    /// A workflow drawn from an expert's success at the same task.
+    pub workflow: Rate,
+    /// A lesson drawn from an erring expert's failure at the same task (or the workflow, where the
+    /// erring expert did not fail).
+    pub avoidance: Rate,
+}
+
+/// Plays the first `games` tasks of the evaluation split without a skill, with a workflow and with a
+/// lesson.
+///
+/// # Errors
+/// The tasks cannot be had, or a prompt or the tokenizer fails.
+pub fn probe(
+    model: &Model,
+    dialogue: &Dialogue,
+    tasks: &Tasks,
+    analyzer: &dyn Analyzer,
+    recipe: &Recipe,
+    games: usize,
+) -> Result<Probe, ProbeError> {
+    let tasks = tasks.panel(&recipe.evaluation.split, games)?;
+    let noise = recipe.warm_start.as_ref().and_then(|w| w.stages.last()).map(|s| s.noise);
+    let noise: Noise = noise.unwrap_or_default().into();
+    let skill_of = |i: usize, task: &Arc<dyn Task>, noise: Noise| {
+        let keys = [recipe.seed, PROBE, i as u64];
+        let t = play(task, noise, recipe.environment.max_turns, keys).trajectory;
+        Some((analyzer.analyze(&t).ok()?.episode_skill, t.won))
+    };
+    let workflows: Vec<Option<String>> =
+        tasks.iter().enumerate().map(|(i, t)| skill_of(i, t, Noise::default()).map(|s| s.0)).collect();
+    let lessons: Vec<Option<String>> = tasks
+        .iter()
+        .enumerate()
+        .map(|(i, t)| skill_of(i, t, noise).filter(|s| !s.1).map(|s| s.0).or_else(|| workflows[i].clone()))
+        .collect();
+    let settings = Settings::evaluation(recipe, 1.0, [recipe.seed, PROBE, 0]);
+    let mut rates = [Rate::default(); 3];
+    for (rate, skills) in rates.iter_mut().zip([vec![None; tasks.len()], workflows, lessons]) {
+        let pairs = tasks.iter().cloned().zip(skills);
+        let groups: Vec<Group> = pairs.map(|(task, skill)| Group { task, skill }).collect();
+        let played = sample(model, dialogue, &groups, &settings, &|_| ())?;
+        *rate = Report::of(&played).overall;
+    }
+    Ok(Probe { plain: rates[0], workflow: rates[1], avoidance: rates[2] })
+}

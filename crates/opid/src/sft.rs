@@ -1,0 +1,119 @@
+//! The warm start alone: supervised training of a policy, made here or given, on expert episodes.
+//!
+//! The result is a run folder whose checkpoint 0 is the starting policy, a Hugging Face folder;
+//! training can go on from it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::probe::{Probe, ProbeError, probe};
+use crate::recipe::Recipe;
+use crate::run::{RunError, RunFolder};
+use crate::skill::analyzer;
+use crate::tasks::{Tasks, TasksError};
+use crate::train::{Event, Start, TrainError, dtype, open_policy, starting_policy};
+use crate::warm_start::{self, Progress, WarmStartError};
+
+/// Updates between two lines in `metrics.jsonl`.
+const LOG_EVERY: u64 = 10;
+
+/// Supervised training that cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SftError {
+    /// There is nothing to train by.
+    #[error(
+        "the recipe has no [warm_start]: its stages say what supervised training does; add [[warm_start.stages]], \
+         and name a model to fine-tune with --model"
+    )]
+    NoStages,
+    /// The tasks.
+    #[error(transparent)]
+    Tasks(#[from] TasksError),
+    /// The starting policy.
+    #[error(transparent)]
+    Policy(#[from] TrainError),
+    /// The training.
+    #[error(transparent)]
+    WarmStart(#[from] WarmStartError),
+    /// Measuring what skills are worth.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The run folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// What supervised training came to.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The Hugging Face folder of the policy.
+    pub checkpoint: PathBuf,
+    /// What skills are worth to it, unless the recipe skips that.
+    pub probe: Option<Probe>,
+}
+
+/// Makes a policy by the recipe's warm start, or trains the one in the folder `model` by its stages,
+/// and saves it in the new run folder `path`.
+///
+/// # Errors
+/// Whatever stops the training; nothing but the log is left then.
+pub fn sft(
+    recipe: &Recipe,
+    model: Option<&Path>,
+    path: &Path,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Trained, SftError> {
+    let warm = recipe.warm_start.as_ref().ok_or(SftError::NoStages)?;
+    let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
+    let analyzer = analyzer::open(&recipe.skill);
+    // A model that cannot be opened should leave no folder behind.
+    let given = model.map(|folder| open_policy(folder, recipe)).transpose()?;
+    let mut folder = RunFolder::create(path, recipe)?;
+    let mut unwritten = None;
+    let mut watch = |event: Event<'_>| {
+        if let Event::WarmStart(progress) = &event
+            && let Err(error) = log(&mut folder, progress)
+        {
+            unwritten.get_or_insert(error);
+        }
+        observe(event);
+    };
+    let Start { model, dialogue, text } = match given {
+        None => starting_policy(recipe, &tasks, analyzer.as_ref(), &mut watch)?,
+        Some(mut start) => {
+            let (parameters, vocabulary) = (start.model.len(), start.model.config.vocab_size);
+            watch(Event::Policy { parameters, vocabulary });
+            let progress = &mut |p| watch(Event::WarmStart(p));
+            let analyzer = analyzer.as_ref();
+            let stages = &warm.stages;
+            warm_start::train(&mut start.model, &start.dialogue, &tasks, analyzer, stages, recipe, progress)?;
+            start
+        }
+    };
+    if let Some(error) = unwritten {
+        return Err(error.into());
+    }
+    let checkpoint = folder.save(0, &model, None, dtype(recipe), &text)?;
+    let games = warm.probe_games;
+    let probe = match games {
+        0 => None,
+        _ => Some(probe(&model, &dialogue, &tasks, analyzer.as_ref(), recipe, games)?),
+    };
+    if let Some(probe) = &probe {
+        folder.log(&json!({ "step": 0, "probe": probe }))?;
+        observe(Event::Probe(probe));
+    }
+    Ok(Trained { checkpoint, probe })
+}
+
+/// Writes some updates, and the last of every stage, to `metrics.jsonl`.
+fn log(folder: &mut RunFolder, p: &Progress) -> Result<(), RunError> {
+    if !p.update.is_multiple_of(LOG_EVERY) && p.update != p.updates {
+        return Ok(());
+    }
+    folder.log(&json!({
+        "step": 0,
+        "warm_start": { "stage": p.stage, "update": p.update, "loss": p.loss, "tokens": p.tokens },
+    }))
+}
