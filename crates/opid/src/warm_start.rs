@@ -220,9 +220,13 @@ pub fn train(
     Ok(())
 }
 
-/// Makes the example of one task: with probability `episode_skills` a faultless episode under a skill,
-/// else an erring one. Where the expert erred, the faultless response is trained on instead, unless
-/// the stage imitates noise. Some turns are also answered as a step skill says.
+/// Makes the example of one task from a disturbed expert's episode.
+///
+/// With probability `episode_skills` the history holds a skill (the workflow of a faultless success, or
+/// the lesson of the disturbed failure itself), and every turn is answered as a faultless expert
+/// would: the policy under a skill must know what to do in the states that errors lead to, for that is
+/// where its opinion is asked later. Without a skill, disturbed commands are learnt as they are if the
+/// stage imitates noise; some turns are also answered as a step skill says.
 fn example(
     task: &Arc<dyn Task>,
     stage: &Stage,
@@ -233,34 +237,28 @@ fn example(
 ) -> Result<Example, DialogueError> {
     let max_turns = recipe.environment.max_turns;
     let mut draw = Draw::new(&[keys[0], keys[1], keys[2], 1]);
-    let noise = stage.noise.into();
-    if draw.chance(stage.episode_skills) {
-        let clean = play(task, Noise::default(), max_turns, keys).trajectory;
-        // A workflow from the success itself, or the lesson of a failure at the same task.
-        let failure = draw.chance(0.5).then(|| play(task, noise, max_turns, keys).trajectory);
-        let source = failure.filter(|f| !f.won);
-        let skill = analyzer.analyze(source.as_ref().unwrap_or(&clean)).ok().map(|a| a.episode_skill);
-        if let (true, Some(skill)) = (clean.won, skill) {
-            let mut trajectory = clean;
-            tokenize(&mut trajectory, Some(&skill), dialogue)?;
-            let imitated = vec![true; trajectory.turns.len()];
-            return Ok(Example { trajectory, imitated, branches: Vec::new() });
-        }
-    }
-    let Demonstration { mut trajectory, labels } = play(task, noise, max_turns, keys);
+    let Demonstration { mut trajectory, labels } = play(task, stage.noise.into(), max_turns, keys);
+    let skill = draw.chance(stage.episode_skills).then(|| {
+        let source = match draw.chance(0.5) && !trajectory.won {
+            true => &trajectory,
+            false => &play(task, Noise::default(), max_turns, keys).trajectory,
+        };
+        analyzer.analyze(source).ok().map(|a| a.episode_skill)
+    });
+    let skill = skill.flatten();
     let commands: Vec<Vec<String>> =
         trajectory.turns.iter().map(|t| t.admissible.clone().unwrap_or_default()).collect();
-    tokenize(&mut trajectory, None, dialogue)?;
+    tokenize(&mut trajectory, skill.as_deref(), dialogue)?;
     let mut imitated = Vec::new();
     let mut branches = Vec::new();
     let hinted = stage.step_skills / max_turns as f64;
     for (turn, (record, label)) in trajectory.turns.iter().zip(&labels).enumerate() {
-        let right = stage.imitate_noise || record.action == *label;
+        let right = (stage.imitate_noise && skill.is_none()) || record.action == *label;
         imitated.push(right);
         if !right {
             branches.push(Branch { turn, prompt: record.prompt.clone(), response: dialogue.response(label)? });
         }
-        if !draw.chance(hinted) {
+        if skill.is_some() || !draw.chance(hinted) {
             continue;
         }
         // Now and then an arbitrary command, so that the hint itself must be read.

@@ -341,12 +341,13 @@ pub struct Stage {
     pub warmup: u64,
     /// Weight of the loss on the environment's tokens; the response's tokens weigh 1.
     pub observation_weight: f64,
-    /// How the expert is disturbed in episodes without a skill.
+    /// How the expert that plays the episodes is disturbed.
     pub noise: Noise,
-    /// Whether the disturbed commands are learnt, too; if not, they only lead to states from which the
-    /// right responses are learnt.
+    /// Whether disturbed commands are learnt, too, where no skill is in the history; if not, they only
+    /// lead to states from which the right responses are learnt.
     pub imitate_noise: bool,
-    /// Share of episodes whose history holds an episode skill and whose expert is faultless.
+    /// Share of episodes whose history holds an episode skill; all their turns are answered as a
+    /// faultless expert would.
     pub episode_skills: f64,
     /// Expected number of turns per plain episode that are also shown with a step skill and answered
     /// as it says.
