@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::checkpoint::{self, StoredDtype, TextFiles, Weights};
-use crate::error::LoadError;
 use crate::config::ModelConfig;
+use crate::error::LoadError;
 use crate::kernels::attention::Heads;
 use crate::parameters::Parameters;
 

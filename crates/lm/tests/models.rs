@@ -21,10 +21,8 @@ const CHECKPOINTS: [&str; 6] = [
 ];
 
 fn goldens() -> PathBuf {
-    let shared = std::env::var_os("OPID_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("OPID_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
     shared.join("goldens/models")
 }
 
@@ -120,7 +118,12 @@ fn scores(model: &Model, golden: &Value) -> Result<(), Failed> {
         let entry = Entry { sequence: &mut sequence, tokens: &tokens[..=pos - first] };
         let got = Decoder::new(model).extend(&mut [entry]);
         for (i, (g, w)) in got.iter().zip(case["logits"].as_array().unwrap()).enumerate() {
-            logits.push((format!("row {row} position {pos} token {i}"), *g as f64, w.as_f64().unwrap(), 1e-4));
+            logits.push((
+                format!("row {row} position {pos} token {i}"),
+                *g as f64,
+                w.as_f64().unwrap(),
+                1e-4,
+            ));
         }
     }
     compare("logit", logits.into_iter())

@@ -211,7 +211,11 @@ impl RunFolder {
         }
         let manifest = serde_json::to_vec_pretty(&Manifest { step, files }).expect("plain data");
         let path = beside.join(MANIFEST);
-        io("write", &path, File::create(&path).and_then(|mut f| f.write_all(&manifest).and_then(|()| f.sync_all())))?;
+        io(
+            "write",
+            &path,
+            File::create(&path).and_then(|mut f| f.write_all(&manifest).and_then(|()| f.sync_all())),
+        )?;
         if place.exists() {
             io("remove", &place, fs::remove_dir_all(&place))?;
         }

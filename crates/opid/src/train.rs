@@ -228,7 +228,11 @@ pub fn dtype(recipe: &Recipe) -> StoredDtype {
 ///
 /// # Errors
 /// Whatever stops the run; what was saved stays.
-pub fn train(recipe: &Recipe, path: &Path, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
+pub fn train(
+    recipe: &Recipe,
+    path: &Path,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome, TrainError> {
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let panel = tasks.panel(&recipe.evaluation.split, recipe.evaluation.games)?;
     let analyzer = analyzer::open(&recipe.skill);
@@ -236,7 +240,17 @@ pub fn train(recipe: &Recipe, path: &Path, observe: &mut dyn FnMut(Event<'_>)) -
     let folder = RunFolder::create(path, recipe)?;
     let learner = Learner::new(start.model, recipe);
     folder.save(0, &learner.policy, None, dtype(recipe), &start.text)?;
-    let mut run = Run { recipe, tasks, panel, dialogue: start.dialogue, text: start.text, analyzer, learner, folder, observe };
+    let mut run = Run {
+        recipe,
+        tasks,
+        panel,
+        dialogue: start.dialogue,
+        text: start.text,
+        analyzer,
+        learner,
+        folder,
+        observe,
+    };
     if let Some(warm) = recipe.warm_start.as_ref().filter(|w| w.probe_games > 0) {
         let (policy, analyzer) = (&run.learner.policy, run.analyzer.as_ref());
         let probe = probe(policy, &run.dialogue, &run.tasks, analyzer, recipe, warm.probe_games)?;
@@ -258,7 +272,11 @@ pub fn train(recipe: &Recipe, path: &Path, observe: &mut dyn FnMut(Event<'_>)) -
 ///
 /// # Errors
 /// Whatever stops the run; what was saved stays.
-pub fn resume(recipe: &Recipe, path: &Path, observe: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, TrainError> {
+pub fn resume(
+    recipe: &Recipe,
+    path: &Path,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome, TrainError> {
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let panel = tasks.panel(&recipe.evaluation.split, recipe.evaluation.games)?;
     let first = path.join("checkpoints/step_0");
@@ -331,10 +349,16 @@ impl Run<'_> {
             let metrics = self.step(step)?;
             self.folder.log(&metrics)?;
             (self.observe)(Event::Step(&metrics, recipe.steps));
-            let due = |every: u64| every > 0 && step % every == 0;
+            let due = |every: u64| every > 0 && step.is_multiple_of(every);
             if due(recipe.checkpoint.every) || step == recipe.steps {
                 let learner = &self.learner;
-                self.folder.save(step, &learner.policy, Some(&learner.optimizer), dtype(recipe), &self.text)?;
+                self.folder.save(
+                    step,
+                    &learner.policy,
+                    Some(&learner.optimizer),
+                    dtype(recipe),
+                    &self.text,
+                )?;
                 self.folder.prune(recipe.checkpoint.keep)?;
             }
             if due(recipe.evaluation.every) || step == recipe.steps {
@@ -407,7 +431,7 @@ impl Run<'_> {
         metrics.seconds.update = clock.lap();
         metrics.tokens_per_second = metrics.episode_tokens as f64 / clock.total();
         let every = recipe.checkpoint.trajectories_every;
-        if every > 0 && step % every == 0 {
+        if every > 0 && step.is_multiple_of(every) {
             let records = records(&trajectories, &rows, &analyses, &parts, skills.as_ref());
             self.folder.write_trajectories(&format!("step_{step:06}"), &records)?;
         }

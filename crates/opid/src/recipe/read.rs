@@ -56,7 +56,10 @@ impl Recipe {
             return fail("name", "it names a folder: give a name without slashes");
         }
         if self.policy.model.is_empty() && self.warm_start.is_none() {
-            return fail("policy.model", "give a Hugging Face folder, or add a [warm_start] that makes a policy");
+            return fail(
+                "policy.model",
+                "give a Hugging Face folder, or add a [warm_start] that makes a policy",
+            );
         }
         if !self.policy.model.is_empty() && self.warm_start.is_some() {
             return fail("policy.model", "a [warm_start] makes its own policy; leave one of the two out");
@@ -77,7 +80,10 @@ impl Recipe {
             );
         }
         if r.temperature <= 0.0 || r.temperature.is_nan() {
-            return fail("rollout.temperature", "greedy episodes of a group are all the same; use a value above 0");
+            return fail(
+                "rollout.temperature",
+                "greedy episodes of a group are all the same; use a value above 0",
+            );
         }
         if !(r.top_p > 0.0 && r.top_p <= 1.0) {
             return fail("rollout.top_p", "use a value above 0 and at most 1");
@@ -100,7 +106,10 @@ impl Recipe {
             return fail("skill.clip", "use 0 for no clipping, or a number of nats");
         }
         if !(0.0..1.0).contains(&l.clip_low) || l.clip_high < 0.0 {
-            return fail("loss.clip_low", "the ratio range is [1 - clip_low, 1 + clip_high]: use 0 <= clip_low < 1");
+            return fail(
+                "loss.clip_low",
+                "the ratio range is [1 - clip_low, 1 + clip_high]: use 0 <= clip_low < 1",
+            );
         }
         if l.dual_clip != 0.0 && l.dual_clip <= 1.0 {
             return fail("loss.dual_clip", "use 0 for none, or a value above 1");
@@ -125,7 +134,10 @@ impl Recipe {
                 return fail("warm_start.head_dim", "the rotary embedding needs an even width");
             }
             if w.stages.is_empty() || w.stages.iter().any(|s| s.updates == 0 || s.episodes == 0) {
-                return fail("warm_start.stages", "give at least one stage with updates and episodes above 0");
+                return fail(
+                    "warm_start.stages",
+                    "give at least one stage with updates and episodes above 0",
+                );
             }
         }
         Ok(())
