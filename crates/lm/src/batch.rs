@@ -202,6 +202,8 @@ impl TreeBatch {
 mod tests {
     use super::*;
 
+    // A context is a list of ranges, here lists of one.
+    #[allow(clippy::single_range_in_vec_init)]
     #[test]
     fn common_prefixes_are_held_once() {
         let mut b = TreeBuilder::new();

@@ -73,7 +73,9 @@ fn compare(what: &str, pairs: impl Iterator<Item = (String, f64, f64, f64)>) -> 
     let (mut count, mut wrong) = (0, Vec::new());
     for (place, got, want, bound) in pairs {
         count += 1;
-        if !((got - want).abs() <= bound) {
+        // A NaN is not close to anything.
+        let close = (got - want).abs() <= bound;
+        if !close {
             wrong.push(format!("{what} {place}: got {got}, want {want} (bound {bound:e})"));
         }
     }

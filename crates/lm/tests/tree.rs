@@ -47,9 +47,12 @@ fn tokens(n: usize, seed: u64) -> Vec<u32> {
     (0..n as u64).map(|i| (uniform(seed * 1000 + i) * 97.0) as u32).collect()
 }
 
+/// Numbers of the same targets in the tree and in the separate sequences.
+type Twins = (Range<usize>, Range<usize>);
+
 /// A group of two episodes of three turns, each turn with a branch whose history holds a skill.
 /// Returns the tree and the same paths as separate trees, with the target numbers of each path.
-fn tree_and_paths() -> (TreeBatch, TreeBatch, Vec<(Range<usize>, Range<usize>)>) {
+fn tree_and_paths() -> (TreeBatch, TreeBatch, Vec<Twins>) {
     let (mut tree, mut flat, mut pairs) = (TreeBuilder::new(), TreeBuilder::new(), Vec::new());
     let task = tokens(70, 1);
     let root = tree.root();

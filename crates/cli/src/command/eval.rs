@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use opid::evaluate::{EVALUATION, Report, evaluate};
+use opid::policy::open_policy;
 use opid::recipe::Recipe;
 use opid::rollout::Settings;
 use opid::run::locate;
 use opid::tasks::Tasks;
-use opid::train::{Event, open_policy};
+use opid::train::Event;
 use opid::trajectory::Trajectory;
 use serde::Serialize;
 
