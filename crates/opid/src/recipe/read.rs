@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use opid_env::catalog::ENDLESS;
 use toml::{Table, Value};
 
 use super::{AlgorithmName, HOUSEHOLD, Recipe, RecipeError};
@@ -102,6 +103,9 @@ impl Recipe {
                 );
             }
         }
+        if !(0.0..=1.0).contains(&s.max_failures) {
+            return fail("skill.max_failures", "it is a share of the episodes: use 0 to 1");
+        }
         if s.clip < 0.0 {
             return fail("skill.clip", "use 0 for no clipping, or a number of nats");
         }
@@ -125,6 +129,15 @@ impl Recipe {
         }
         if self.evaluation.temperatures.is_empty() {
             return fail("evaluation.temperatures", "name at least one temperature");
+        }
+        if !self.evaluation.temperatures.iter().all(|t| t.is_finite() && *t >= 0.0) {
+            return fail("evaluation.temperatures", "use 0 (greedy) or finite values above 0");
+        }
+        if self.evaluation.games == 0 && ENDLESS.contains(&self.environment.name.as_str()) {
+            return fail(
+                "evaluation.games",
+                "0 plays a whole split, but this environment makes games without end; give a number",
+            );
         }
         if let Some(w) = &self.warm_start {
             if w.heads == 0 || w.kv_heads == 0 || w.heads % w.kv_heads != 0 {
@@ -212,6 +225,11 @@ mod tests {
             ("rollout", "write key=value"),
             ("seed.x=1", "not a section"),
             ("skill.clip=-1", "use 0 for no clipping"),
+            ("skill.max_failures=1.5", "share of the episodes"),
+            ("evaluation.temperatures=[0.4, -1.0]", "0 (greedy)"),
+            ("evaluation.temperatures=[inf]", "0 (greedy)"),
+            ("evaluation.games=0", "without end"),
+            ("policy.model=folder", "leave one of the two out"),
         ] {
             let error = set(&[change]).unwrap_err().to_string();
             assert!(error.contains(says), "{change}: {error}");
