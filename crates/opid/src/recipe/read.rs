@@ -223,7 +223,7 @@ mod tests {
             ("rollout.groups=many", "invalid type"),
             ("rollout.group_size=1", "use 2 or more"),
             ("rollout", "write key=value"),
-            ("seed.x=1", "not a section"),
+            ("name.x=1", "not a section"),
             ("skill.clip=-1", "use 0 for no clipping"),
             ("skill.max_failures=1.5", "share of the episodes"),
             ("evaluation.temperatures=[0.4, -1.0]", "0 (greedy)"),

@@ -155,6 +155,8 @@ impl Rescorer<'_> {
     ) -> Result<(), DialogueError> {
         let total = result.step.logprobs.len();
         let mut node = packer.start();
+        // Turns of the history that the tree holds: up to the last branch that fits, not beyond.
+        let mut held = 0;
         let mut length = 0;
         let Some(last) = routes.iter().rposition(|r| r.step) else { return Ok(()) };
         for (i, turn) in t.turns[..=last].iter().enumerate() {
@@ -172,17 +174,18 @@ impl Rescorer<'_> {
                 if length + prompt.len() + turn.response.len() > self.max_context {
                     result.too_long += 1;
                 } else {
+                    for turn in &t.turns[held..i] {
+                        node = packer.extend(node, &turn.prompt);
+                        node = packer.extend(node, &turn.response);
+                    }
+                    held = i;
                     let numbers = rows[i].tokens.start + total..rows[i].tokens.end + total;
                     let branch = packer.extend(node, &prompt);
                     packer.score(branch, &turn.response, numbers);
                     result.step.rows += 1;
                 }
             }
-            if i < last {
-                length += turn.prompt.len() + turn.response.len();
-                node = packer.extend(node, &turn.prompt);
-                node = packer.extend(node, &turn.response);
-            }
+            length += turn.prompt.len() + turn.response.len();
         }
         Ok(())
     }
