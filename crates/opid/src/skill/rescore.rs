@@ -121,18 +121,15 @@ impl Rescorer<'_> {
             step_skill: None,
         })?;
         let mut length = 0;
-        let start = packer.start();
-        let mut node = packer.extend(start, &opening);
+        let mut node = packer.start();
         for (i, turn) in t.turns[..=last].iter().enumerate() {
-            let prompt = if i == 0 { opening.len() } else { turn.prompt.len() };
-            length += prompt + turn.response.len();
+            let prompt = if i == 0 { &opening } else { &turn.prompt };
+            length += prompt.len() + turn.response.len();
             if length > self.max_context {
                 result.too_long += routes[i..=last].iter().filter(|r| r.episode).count();
                 return Ok(());
             }
-            if i > 0 {
-                node = packer.extend(node, &turn.prompt);
-            }
+            node = packer.extend(node, prompt);
             node = if routes[i].episode {
                 result.episode.rows += 1;
                 packer.score(node, &turn.response, rows[i].tokens.clone())
