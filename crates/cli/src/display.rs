@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use opid::metrics::StepMetrics;
 use opid::probe::Probe;
 use opid::recipe::{AlgorithmName, Recipe};
-use opid::train::{Event, Outcome, StepMetrics};
+use opid::train::{Event, Outcome};
 
 /// Writes a line to standard output. Whoever watched may have gone; the run goes on.
 macro_rules! say {

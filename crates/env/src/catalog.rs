@@ -10,6 +10,9 @@ use crate::household::{self, HouseholdConfig, HouseholdError, World};
 /// The names of the environments.
 pub const NAMES: [&str; 2] = ["household", "alfworld"];
 
+/// The names of those that make tasks without end, so that a whole split cannot be played.
+pub const ENDLESS: [&str; 1] = ["household"];
+
 /// The splits of the ALFWorld data.
 const ALFWORLD_SPLITS: [&str; 4] = ["train", "valid_train", "valid_seen", "valid_unseen"];
 
@@ -142,6 +145,7 @@ mod tests {
         let error = household.len("test").expect_err("no such split").to_string();
         assert_eq!(error, "household has no split `test`; it has train, valid_seen, valid_unseen");
         assert_eq!(household.len("train").expect("a split"), None);
+        assert_eq!(ENDLESS, ["household"]);
     }
 
     #[test]

@@ -104,7 +104,8 @@ impl TreeBuilder {
                 let row = batch.tokens.len();
                 row_of[id as usize] = row as u32;
                 batch.tokens.push(link.token);
-                let above = if link.parent == root { None } else { Some(row_of[link.parent as usize] as usize) };
+                let above =
+                    if link.parent == root { None } else { Some(row_of[link.parent as usize] as usize) };
                 batch.positions.push(above.map_or(0, |a| batch.positions[a] + 1));
                 match above {
                     // Right behind its parent: the same run.
@@ -201,6 +202,8 @@ impl TreeBatch {
 mod tests {
     use super::*;
 
+    // A context is a list of ranges, here lists of one.
+    #[allow(clippy::single_range_in_vec_init)]
     #[test]
     fn common_prefixes_are_held_once() {
         let mut b = TreeBuilder::new();

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::config::ModelConfig;
 use crate::error::{LoadError, read_json, read_text};
+use crate::parameters::{Parameters, Tensor};
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -114,8 +115,8 @@ impl Weights {
     ///
     /// A stored `lm_head.weight` beside tied embeddings is let pass, as transformers does.
     pub fn check(&self, config: &ModelConfig) -> Result<(), LoadError> {
-        let expected = config.tensors();
-        for (name, shape) in &expected {
+        let expected = Parameters::new(config).tensors;
+        for Tensor { name, shape, .. } in &expected {
             let found = self.shape(name)?;
             if found != shape {
                 return Err(LoadError::Shape {
@@ -126,7 +127,8 @@ impl Weights {
                 });
             }
         }
-        let known: std::collections::HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        let known: std::collections::HashSet<&str> =
+            expected.iter().map(|tensor| tensor.name.as_str()).collect();
         match self.names().find(|name| !known.contains(name) && *name != "lm_head.weight") {
             Some(name) => {
                 Err(LoadError::UnexpectedTensor { path: self.folder.clone(), name: name.to_owned() })
@@ -291,7 +293,7 @@ impl View for Outgoing<'_> {
 /// Writes a Hugging Face folder: `config.json`, `generation_config.json`, `model.safetensors` and,
 /// with `text`, the tokenizer files. The folder is made if need be.
 ///
-/// `tensors` must be exactly those of [`ModelConfig::tensors`] (any order), row-major. Each file is
+/// `tensors` must be exactly those of [`Parameters`] (any order), row-major. Each file is
 /// written beside its place and then moved there, so a crash never leaves half a file.
 pub fn write_folder<'a>(
     folder: &Path,
@@ -303,7 +305,7 @@ pub fn write_folder<'a>(
     let mut given: HashMap<String, Outgoing<'a>> =
         tensors.into_iter().map(|(name, shape, values)| (name, Outgoing { shape, values, dtype })).collect();
     let mut outgoing = Vec::with_capacity(given.len());
-    for (name, expected) in config.tensors() {
+    for Tensor { name, shape: expected, .. } in Parameters::new(config).tensors {
         let tensor = given
             .remove(&name)
             .ok_or_else(|| LoadError::MissingTensor { path: folder.to_owned(), name: name.clone() })?;

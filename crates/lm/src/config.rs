@@ -200,42 +200,6 @@ impl ModelConfig {
     pub fn generation_json(&self) -> Value {
         json!({ "eos_token_id": self.eos_token_ids })
     }
-
-    /// Names and shapes of all tensors of the model, in the order of the computation.
-    ///
-    /// Matrices are `[outputs, inputs]` and are applied as `y = W x`.
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
-        let (hidden, wide) = (self.hidden_size, self.intermediate_size);
-        let (queries, keys) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
-        let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
-        for layer in 0..self.num_layers {
-            let mut add = |name: &str, shape: &[usize]| {
-                tensors.push((format!("model.layers.{layer}.{name}"), shape.to_vec()));
-            };
-            add("input_layernorm.weight", &[hidden]);
-            for (projection, outputs) in [("q", queries), ("k", keys), ("v", keys)] {
-                let name = format!("self_attn.{projection}_proj");
-                add(&format!("{name}.weight"), &[outputs, hidden]);
-                if self.family == Family::Qwen2 {
-                    add(&format!("{name}.bias"), &[outputs]);
-                }
-            }
-            if self.family == Family::Qwen3 {
-                add("self_attn.q_norm.weight", &[self.head_dim]);
-                add("self_attn.k_norm.weight", &[self.head_dim]);
-            }
-            add("self_attn.o_proj.weight", &[hidden, queries]);
-            add("post_attention_layernorm.weight", &[hidden]);
-            add("mlp.gate_proj.weight", &[wide, hidden]);
-            add("mlp.up_proj.weight", &[wide, hidden]);
-            add("mlp.down_proj.weight", &[hidden, wide]);
-        }
-        tensors.push(("model.norm.weight".to_owned(), vec![hidden]));
-        if !self.tie_word_embeddings {
-            tensors.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
-        }
-        tensors
-    }
 }
 
 /// The fields of one `config.json`, with the file's name for errors.

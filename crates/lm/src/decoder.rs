@@ -102,8 +102,9 @@ impl<'m> Decoder<'m> {
             (rest, out) = (tail, tail_out);
         }
         let (model, rope) = (self.model, &self.rope);
-        work.into_par_iter()
-            .for_each_init(Buffers::default, |buffers, (group, out)| advance(model, rope, group, out, buffers));
+        work.into_par_iter().for_each_init(Buffers::default, |buffers, (group, out)| {
+            advance(model, rope, group, out, buffers)
+        });
         logits
     }
 }
@@ -206,7 +207,8 @@ fn attend_cached(
     for a in (0..rows).step_by(BLOCK) {
         let b = rows.min(a + BLOCK);
         for h in 0..heads.query {
-            let q = Queries { ptr: qkv[a * width + h * hd..].as_ptr(), rows: b - a, row: width, causal: b - a };
+            let q =
+                Queries { ptr: qkv[a * width + h * hd..].as_ptr(), rows: b - a, row: width, causal: b - a };
             let to = out[a * qw + h * hd..].as_mut_ptr();
             // SAFETY: as above.
             unsafe { attend(q, &[span(h / group, before + b)], hd, scale, strip, to, qw, |_, _| {}) };

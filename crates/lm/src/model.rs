@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::checkpoint::{self, StoredDtype, TextFiles, Weights};
-use crate::error::LoadError;
 use crate::config::ModelConfig;
+use crate::error::LoadError;
 use crate::kernels::attention::Heads;
 use crate::parameters::Parameters;
 
@@ -50,13 +50,14 @@ impl Model {
     /// Reads a Hugging Face folder.
     ///
     /// # Errors
-    /// A file is missing or damaged, the architecture is not supported, or a tensor is absent or has
-    /// another shape than the configuration says.
+    /// A file is missing or damaged, the architecture is not supported, or a tensor is absent, unknown
+    /// or of another shape than the configuration says.
     pub fn open(folder: &Path) -> Result<Self, LoadError> {
         let config = ModelConfig::from_folder(folder)?;
         let layout = Parameters::new(&config);
         let mut weights = vec![0.0; layout.len];
         let file = Weights::open(folder)?;
+        file.check(&config)?;
         for t in &layout.tensors {
             file.read_into(&t.name, &t.shape, &mut weights[t.range.clone()])?;
         }

@@ -46,8 +46,7 @@ pub struct AdamW {
 
 /// `sqrt(Σ g²)`, summed in pieces of fixed size.
 pub fn global_norm(grad: &[f32]) -> f64 {
-    let parts: Vec<f64> =
-        grad.par_chunks(PIECE).map(|g| sum_of_squares(g) as f64).collect();
+    let parts: Vec<f64> = grad.par_chunks(PIECE).map(|g| sum_of_squares(g) as f64).collect();
     parts.iter().sum::<f64>().sqrt()
 }
 

@@ -12,7 +12,7 @@ use crate::config::{Family, ModelConfig};
 pub struct Tensor {
     /// Name in the checkpoint.
     pub name: String,
-    /// Shape in the checkpoint, row-major.
+    /// Shape in the checkpoint, row-major. Matrices are `[outputs, inputs]`, applied as `y = W x`.
     pub shape: Vec<usize>,
     /// Place in the flat vector.
     pub range: Range<usize>,
@@ -42,7 +42,7 @@ pub struct Layer {
 /// Places of all parameters.
 #[derive(Clone, Debug)]
 pub struct Parameters {
-    /// Every tensor, in the order of the flat vector.
+    /// Every tensor of the checkpoint, in the order of the flat vector.
     pub tensors: Vec<Tensor>,
     /// Embedding table: `[vocab, hidden]`.
     pub embedding: Range<usize>,

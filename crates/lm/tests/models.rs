@@ -21,10 +21,8 @@ const CHECKPOINTS: [&str; 6] = [
 ];
 
 fn goldens() -> PathBuf {
-    let shared = std::env::var_os("OPID_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("OPID_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
     shared.join("goldens/models")
 }
 
@@ -75,7 +73,9 @@ fn compare(what: &str, pairs: impl Iterator<Item = (String, f64, f64, f64)>) -> 
     let (mut count, mut wrong) = (0, Vec::new());
     for (place, got, want, bound) in pairs {
         count += 1;
-        if !((got - want).abs() <= bound) {
+        // A NaN is not close to anything.
+        let close = (got - want).abs() <= bound;
+        if !close {
             wrong.push(format!("{what} {place}: got {got}, want {want} (bound {bound:e})"));
         }
     }
@@ -120,7 +120,12 @@ fn scores(model: &Model, golden: &Value) -> Result<(), Failed> {
         let entry = Entry { sequence: &mut sequence, tokens: &tokens[..=pos - first] };
         let got = Decoder::new(model).extend(&mut [entry]);
         for (i, (g, w)) in got.iter().zip(case["logits"].as_array().unwrap()).enumerate() {
-            logits.push((format!("row {row} position {pos} token {i}"), *g as f64, w.as_f64().unwrap(), 1e-4));
+            logits.push((
+                format!("row {row} position {pos} token {i}"),
+                *g as f64,
+                w.as_f64().unwrap(),
+                1e-4,
+            ));
         }
     }
     compare("logit", logits.into_iter())

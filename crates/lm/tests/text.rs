@@ -4,6 +4,7 @@ use opid_lm::chat::{ChatError, ChatOptions, ChatTemplate, Message};
 use opid_lm::checkpoint::{StoredDtype, TextFiles, Weights, write_folder};
 use opid_lm::config::{Family, ModelConfig};
 use opid_lm::error::LoadError;
+use opid_lm::parameters::{Parameters, Tensor};
 use opid_lm::tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
 
@@ -91,9 +92,9 @@ fn config(family: Family, tied: bool) -> ModelConfig {
 }
 
 fn values(config: &ModelConfig) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    let tensors = config.tensors().into_iter().enumerate();
+    let tensors = Parameters::new(config).tensors.into_iter().enumerate();
     tensors
-        .map(|(number, (name, shape))| {
+        .map(|(number, Tensor { name, shape, .. })| {
             let size: usize = shape.iter().product();
             let values = (0..size).map(|i| ((i * 7 + number * 13) % 101) as f32 / 51.0 - 1.0).collect();
             (name, shape, values)

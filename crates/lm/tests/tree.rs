@@ -1,6 +1,8 @@
 //! A tree batch gives the log-probabilities and gradients of separate sequences, and the decoder
 //! those of the scorer.
 
+use std::ops::Range;
+
 use opid_lm::batch::{TreeBatch, TreeBuilder};
 use opid_lm::config::{Family, ModelConfig};
 use opid_lm::decoder::{Decoder, Entry, Sequence};
@@ -45,9 +47,12 @@ fn tokens(n: usize, seed: u64) -> Vec<u32> {
     (0..n as u64).map(|i| (uniform(seed * 1000 + i) * 97.0) as u32).collect()
 }
 
+/// Numbers of the same targets in the tree and in the separate sequences.
+type Twins = (Range<usize>, Range<usize>);
+
 /// A group of two episodes of three turns, each turn with a branch whose history holds a skill.
 /// Returns the tree and the same paths as separate trees, with the target numbers of each path.
-fn tree_and_paths() -> (TreeBatch, TreeBatch, Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>) {
+fn tree_and_paths() -> (TreeBatch, TreeBatch, Vec<Twins>) {
     let (mut tree, mut flat, mut pairs) = (TreeBuilder::new(), TreeBuilder::new(), Vec::new());
     let task = tokens(70, 1);
     let root = tree.root();
@@ -85,7 +90,10 @@ fn tree_and_paths() -> (TreeBatch, TreeBatch, Vec<(std::ops::Range<usize>, std::
 }
 
 fn coefficient(i: usize) -> TokenGrad {
-    TokenGrad { logprob: (uniform(7000 + i as u64) - 0.5) as f32, entropy: (uniform(9000 + i as u64) - 0.5) as f32 }
+    TokenGrad {
+        logprob: (uniform(7000 + i as u64) - 0.5) as f32,
+        entropy: (uniform(9000 + i as u64) - 0.5) as f32,
+    }
 }
 
 #[test]
@@ -138,7 +146,7 @@ fn gradients_agree_with_finite_differences() {
             let g: Vec<f32> = grad[t.range.clone()].to_vec();
             let norm = g.iter().map(|&v| v as f64 * v as f64).sum::<f64>().sqrt();
             let h = 2e-3 / norm;
-            let mut moved = |model: &mut Model, sign: f64| {
+            let moved = |model: &mut Model, sign: f64| {
                 for (w, g) in model.weights[t.range.clone()].iter_mut().zip(&g) {
                     *w += (sign * h * *g as f64) as f32;
                 }
@@ -171,7 +179,7 @@ fn the_sampler_gives_the_scorers_log_probabilities() {
         let mut batch = TreeBuilder::new();
         let root = batch.root();
         let root = batch.extend(root, &task);
-        let mut nodes = vec![root; 5];
+        let mut nodes = [root; 5];
         let mut sampled = Vec::new();
         for turn in 0..3u64 {
             let mut pending: Vec<Vec<u32>> =

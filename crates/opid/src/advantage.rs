@@ -5,8 +5,8 @@
 use serde::Serialize;
 
 use crate::algo::group::GroupStatistics;
-use crate::algo::opid::{SignalShaping, token_signal};
 use crate::algo::grpo;
+use crate::algo::opid::{SignalShaping, token_signal};
 use crate::packing::Row;
 use crate::recipe::Recipe;
 use crate::skill::rescore::{Scores, SkillScores};

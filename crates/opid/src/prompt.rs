@@ -14,7 +14,9 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// A template file cannot be read.
-    #[error("cannot read the prompt template {path}: {source}; prompt.templates is compact, full or a folder")]
+    #[error(
+        "cannot read the prompt template {path}: {source}; prompt.templates is compact, full or a folder"
+    )]
     Read {
         /// The file.
         path: PathBuf,

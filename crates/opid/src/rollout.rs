@@ -237,8 +237,10 @@ impl Slot {
     /// Sends the response's action to the environment.
     fn act(&mut self, last: u32, dialogue: &Dialogue, settings: &Settings) -> Result<(), DialogueError> {
         let (text, action) = dialogue.read(&self.turn.response)?;
-        let refused =
-            || settings.invalid_means == InvalidMeans::Refused && !self.episode.admissible().contains(&action.command);
+        let refused = || {
+            settings.invalid_means == InvalidMeans::Refused
+                && !self.episode.admissible().contains(&action.command)
+        };
         self.turn.valid = action.valid && !refused();
         self.turn.text = text;
         let step = self.episode.step(&action.command);

@@ -49,7 +49,10 @@ pub enum RunError {
         path: PathBuf,
     },
     /// There is nothing to continue.
-    #[error("{path} has no complete checkpoint")]
+    #[error(
+        "{path} has no complete checkpoint: it stopped before its starting policy was saved; remove the folder and \
+         start again"
+    )]
     NoCheckpoint {
         /// The folder.
         path: PathBuf,
@@ -102,18 +105,26 @@ struct FileEntry {
 
 const MANIFEST: &str = "manifest.json";
 const MOMENTS: &str = "optimizer.safetensors";
+/// Folder of the f32 weights in a checkpoint of another number format.
+const EXACT: &str = "exact";
 
 impl RunFolder {
+    /// Refuses a folder that holds a run, and makes nothing.
+    pub fn refuse_taken(path: &Path) -> Result<(), RunError> {
+        match path.join("config.toml").exists() {
+            true => Err(RunError::Exists { path: path.to_owned() }),
+            false => Ok(()),
+        }
+    }
+
     /// Starts a new run: the folder must be absent or empty of runs.
     pub fn create(path: &Path, recipe: &Recipe) -> Result<Self, RunError> {
-        let config = path.join("config.toml");
-        if config.exists() {
-            return Err(RunError::Exists { path: path.to_owned() });
-        }
+        Self::refuse_taken(path)?;
         for folder in ["trajectories", "checkpoints"] {
             let folder = path.join(folder);
             io("make", &folder, fs::create_dir_all(&folder))?;
         }
+        let config = path.join("config.toml");
         io("write", &config, fs::write(&config, recipe.to_toml()))?;
         let file = path.join("metrics.jsonl");
         let metrics = io("write", &file, File::create(&file))?;
@@ -197,10 +208,11 @@ impl RunFolder {
         model.save(&beside, dtype, Some(text))?;
         if let Some(optimizer) = optimizer {
             optimizer.save(&beside.join(MOMENTS))?;
-            // Training goes on from exact weights, whatever the exported number format.
-            if dtype != StoredDtype::F32 {
-                model.save(&beside.join("exact"), StoredDtype::F32, None)?;
-            }
+        }
+        // Training goes on from exact weights, and compares with the exact starting policy, whatever
+        // the exported number format.
+        if dtype != StoredDtype::F32 {
+            model.save(&beside.join(EXACT), StoredDtype::F32, None)?;
         }
         let mut files = Vec::new();
         for path in files_below(&beside)? {
@@ -211,7 +223,11 @@ impl RunFolder {
         }
         let manifest = serde_json::to_vec_pretty(&Manifest { step, files }).expect("plain data");
         let path = beside.join(MANIFEST);
-        io("write", &path, File::create(&path).and_then(|mut f| f.write_all(&manifest).and_then(|()| f.sync_all())))?;
+        io(
+            "write",
+            &path,
+            File::create(&path).and_then(|mut f| f.write_all(&manifest).and_then(|()| f.sync_all())),
+        )?;
         if place.exists() {
             io("remove", &place, fs::remove_dir_all(&place))?;
         }
@@ -249,14 +265,19 @@ pub struct Checkpoint {
 /// Loads the last complete checkpoint of a run.
 pub fn last_checkpoint(run: &Path, config: AdamWConfig) -> Result<Checkpoint, RunError> {
     let (step, folder) = last_complete(run)?;
-    let exact = folder.join("exact");
-    let model = Model::open(if exact.is_dir() { &exact } else { &folder })?;
+    let model = exact_model(&folder)?;
     let moments = folder.join(MOMENTS);
     let optimizer = match moments.exists() {
         true => Some(AdamW::load(&moments, model.len(), config)?),
         false => None,
     };
     Ok(Checkpoint { step, model, optimizer })
+}
+
+/// The model of a checkpoint, with the weights it had in training.
+pub fn exact_model(checkpoint: &Path) -> Result<Model, LoadError> {
+    let exact = checkpoint.join(EXACT);
+    Model::open(if exact.is_dir() { &exact } else { checkpoint })
 }
 
 /// A model on disk.

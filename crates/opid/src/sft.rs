@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::policy::{PolicyError, open_policy, untrained};
 use crate::probe::{Probe, ProbeError, probe};
 use crate::recipe::Recipe;
 use crate::run::{RunError, RunFolder};
 use crate::skill::analyzer;
 use crate::tasks::{Tasks, TasksError};
-use crate::train::{Event, Start, TrainError, dtype, open_policy, starting_policy};
+use crate::train::{Event, dtype};
 use crate::warm_start::{self, Progress, WarmStartError};
 
 /// Updates between two lines in `metrics.jsonl`.
@@ -32,7 +33,7 @@ pub enum SftError {
     Tasks(#[from] TasksError),
     /// The starting policy.
     #[error(transparent)]
-    Policy(#[from] TrainError),
+    Policy(#[from] PolicyError),
     /// The training.
     #[error(transparent)]
     WarmStart(#[from] WarmStartError),
@@ -65,40 +66,33 @@ pub fn sft(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Trained, SftError> {
     let warm = recipe.warm_start.as_ref().ok_or(SftError::NoStages)?;
+    RunFolder::refuse_taken(path)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let analyzer = analyzer::open(&recipe.skill);
-    // A model that cannot be opened should leave no folder behind.
-    let given = model.map(|folder| open_policy(folder, recipe)).transpose()?;
+    let mut start = match model {
+        Some(folder) => open_policy(folder, recipe)?,
+        None => untrained(recipe, warm, &tasks, analyzer.as_ref())?,
+    };
+    // After everything that can be wrong with the recipe, before anything that takes long.
     let mut folder = RunFolder::create(path, recipe)?;
+    observe(Event::Policy { parameters: start.model.len(), vocabulary: start.model.config.vocab_size });
     let mut unwritten = None;
-    let mut watch = |event: Event<'_>| {
-        if let Event::WarmStart(progress) = &event
-            && let Err(error) = log(&mut folder, progress)
-        {
+    let progress = &mut |progress: Progress| {
+        if let Err(error) = log(&mut folder, &progress) {
             unwritten.get_or_insert(error);
         }
-        observe(event);
+        observe(Event::WarmStart(progress));
     };
-    let Start { model, dialogue, text } = match given {
-        None => starting_policy(recipe, &tasks, analyzer.as_ref(), &mut watch)?,
-        Some(mut start) => {
-            let (parameters, vocabulary) = (start.model.len(), start.model.config.vocab_size);
-            watch(Event::Policy { parameters, vocabulary });
-            let progress = &mut |p| watch(Event::WarmStart(p));
-            let analyzer = analyzer.as_ref();
-            let stages = &warm.stages;
-            warm_start::train(&mut start.model, &start.dialogue, &tasks, analyzer, stages, recipe, progress)?;
-            start
-        }
-    };
+    let (stages, reader) = (&warm.stages, analyzer.as_ref());
+    warm_start::train(&mut start.model, &start.dialogue, &tasks, reader, stages, recipe, progress)?;
     if let Some(error) = unwritten {
         return Err(error.into());
     }
-    let checkpoint = folder.save(0, &model, None, dtype(recipe), &text)?;
+    let checkpoint = folder.save(0, &start.model, None, dtype(recipe), &start.text)?;
     let games = warm.probe_games;
     let probe = match games {
         0 => None,
-        _ => Some(probe(&model, &dialogue, &tasks, analyzer.as_ref(), recipe, games)?),
+        _ => Some(probe(&start.model, &start.dialogue, &tasks, reader, recipe, games)?),
     };
     if let Some(probe) = &probe {
         folder.log(&json!({ "step": 0, "probe": probe }))?;

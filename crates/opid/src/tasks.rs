@@ -38,7 +38,8 @@ impl Tasks {
     /// # Errors
     /// The environment is unknown or its data are not there.
     pub fn open(environment: &Environment, seed: u64) -> Result<Self, TasksError> {
-        let mut household = HouseholdConfig { kinds: environment.kinds.clone(), ..HouseholdConfig::default() };
+        let mut household =
+            HouseholdConfig { kinds: environment.kinds.clone(), ..HouseholdConfig::default() };
         household.size = environment.receptacles;
         // The world of games is the same for every seed of a run: seeds compare like with like.
         let options = Options { seed: 0, household, data: None };
@@ -58,7 +59,12 @@ impl Tasks {
     /// The tasks number `first..first + count` of an endless training sequence.
     ///
     /// A finite split is walked in a new random order on each pass; an endless one in its own order.
-    pub fn training(&self, split: &str, first: usize, count: usize) -> Result<Vec<Arc<dyn Task>>, TasksError> {
+    pub fn training(
+        &self,
+        split: &str,
+        first: usize,
+        count: usize,
+    ) -> Result<Vec<Arc<dyn Task>>, TasksError> {
         let Some(len) = self.source.len(split)? else {
             return (first..first + count).map(|i| Ok(self.source.task(split, i)?)).collect();
         };

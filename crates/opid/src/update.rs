@@ -118,9 +118,11 @@ impl Learner {
             let weight = 1.0 / tokens.max(1) as f64;
             self.grad.fill(0.0);
             for pack in packs {
-                let loss = |target: usize, stats: TokenStats| objective.grad(pack.numbers[target], stats, weight);
+                let loss =
+                    |target: usize, stats: TokenStats| objective.grad(pack.numbers[target], stats, weight);
                 let ws = &mut self.workspace;
-                let stats = ws.forward_backward(&self.policy, &pack.batch, temperature, &loss, &mut self.grad);
+                let stats =
+                    ws.forward_backward(&self.policy, &pack.batch, temperature, &loss, &mut self.grad);
                 metrics.computed += pack.batch.rows();
                 objective.measure(&mut metrics, pack, &stats, i == 0);
             }

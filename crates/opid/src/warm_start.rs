@@ -180,11 +180,19 @@ pub fn train(
                 .par_iter()
                 .enumerate()
                 .map(|(i, task)| {
-                    example(task, stage, dialogue, analyzer, recipe, [recipe.seed, STAGES, (first + i) as u64])
+                    example(
+                        task,
+                        stage,
+                        dialogue,
+                        analyzer,
+                        recipe,
+                        [recipe.seed, STAGES, (first + i) as u64],
+                    )
                 })
                 .collect::<Result<_, _>>()?;
             first += stage.episodes;
-            let (packs, weights) = pack(&examples, stage.observation_weight, recipe.optimizer.micro_batch_tokens);
+            let (packs, weights) =
+                pack(&examples, stage.observation_weight, recipe.optimizer.micro_batch_tokens);
             let total: f64 = weights.iter().sum();
             grad.fill(0.0);
             let (mut loss, mut responses, mut tokens) = (0.0, 0usize, 0);
@@ -256,7 +264,11 @@ fn example(
         let right = (stage.imitate_noise && skill.is_none()) || record.action == *label;
         imitated.push(right);
         if !right {
-            branches.push(Branch { turn, prompt: record.prompt.clone(), response: dialogue.response(label)? });
+            branches.push(Branch {
+                turn,
+                prompt: record.prompt.clone(),
+                response: dialogue.response(label)?,
+            });
         }
         if skill.is_some() || !draw.chance(hinted) {
             continue;

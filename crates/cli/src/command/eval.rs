@@ -5,13 +5,14 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use opid::evaluate::{EVALUATION, Report, evaluate};
+use opid::policy::open_policy;
 use opid::recipe::Recipe;
 use opid::rollout::Settings;
 use opid::run::locate;
 use opid::tasks::Tasks;
-use opid::train::{Event, open_policy};
+use opid::train::Event;
 use opid::trajectory::Trajectory;
 use serde::Serialize;
 
@@ -86,12 +87,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let recipe = Recipe::read(args.recipe.as_deref().or(model.recipe.as_deref()), &args.said())?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let split = recipe.evaluation.split.as_str();
-    let endless = tasks.source().len(split)?.is_none();
-    ensure!(
-        !endless || recipe.evaluation.games > 0,
-        "{} has no end of games: give a number with --games",
-        recipe.environment.name
-    );
     let panel = tasks.panel(split, recipe.evaluation.games)?;
     let policy = open_policy(&model.folder, &recipe)?;
     let mut file = args.trajectories.as_deref().map(Episodes::create).transpose()?;

@@ -162,6 +162,7 @@ fn missing_models_and_data_are_explained() {
         (vec!["sft", "hf.toml"], "[[warm_start.stages]]"),
         (vec!["eval", "none"], "none is no model"),
         (vec!["eval", "empty"], "Hugging Face folder"),
+        (vec!["train", "micro.toml", "--set", "evaluation.games=0"], "games without end"),
         (vec!["bench", "step", "--model", "none"], "none is no model"),
         (vec!["bench", "step", "--recipe", "missing.toml"], "missing.toml"),
     ] {

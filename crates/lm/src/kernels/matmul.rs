@@ -33,12 +33,12 @@ unsafe impl Sync for View {}
 
 impl View {
     /// The matrix from row `r` on.
-    fn from_row(self, r: usize) -> View {
+    fn row_offset(self, r: usize) -> View {
         View { ptr: self.ptr.wrapping_add(r * self.row), ..self }
     }
 
     /// The matrix from column `c` on.
-    fn from_col(self, c: usize) -> View {
+    fn col_offset(self, c: usize) -> View {
         View { ptr: self.ptr.wrapping_add(c * self.col), ..self }
     }
 }
@@ -95,7 +95,7 @@ fn split((m, n, k): (usize, usize, usize), dst: &mut [f32], beta: f32, a: View, 
     assert!(dst.len() >= m * n, "matrix product: result too small");
     let out = SharedMut::new(dst);
     let piece = |(r0, r1): (usize, usize), (c0, c1): (usize, usize)| {
-        let (a, b) = (a.from_row(r0), b.from_col(c0));
+        let (a, b) = (a.row_offset(r0), b.col_offset(c0));
         // SAFETY: pieces are disjoint blocks of `dst`, which is borrowed mutably; the operands'
         // lengths were checked by the public functions.
         unsafe { strided((r1 - r0, c1 - c0, k), out.at(r0 * n + c0), n, beta, a, b, 1.0) }
@@ -160,7 +160,9 @@ mod tests {
         for (m, n, k) in [(1, 1, 1), (3, 5, 7), (64, 33, 17), (700, 40, 96), (40, 700, 96), (1, 300, 64)] {
             let (a, b) = (fill(m * k, 0.1), fill(n * k, 0.7));
             let want: Vec<f32> = (0..m * n)
-                .map(|e| (0..k).map(|p| a[e / n * k + p] as f64 * b[e % n * k + p] as f64).sum::<f64>() as f32)
+                .map(|e| {
+                    (0..k).map(|p| a[e / n * k + p] as f64 * b[e % n * k + p] as f64).sum::<f64>() as f32
+                })
                 .collect();
             let at: Vec<f32> = (0..k * m).map(|e| a[e % m * k + e / m]).collect();
             let bt: Vec<f32> = (0..k * n).map(|e| b[e % n * k + e / n]).collect();

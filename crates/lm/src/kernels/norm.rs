@@ -11,9 +11,7 @@ const ROWS: usize = 64;
 /// Normalises every row of `x[rows, w.len()]` into `y`.
 pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], eps: f32) {
     let d = w.len();
-    y.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * d)).for_each(|(y, x)| {
-        forward_rows(y, x, w, eps)
-    });
+    y.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * d)).for_each(|(y, x)| forward_rows(y, x, w, eps));
 }
 
 #[multiversion(targets = "simd")]

@@ -10,9 +10,9 @@ const ROWS: usize = 32;
 
 /// `act[rows, f]` from `gate_up[rows, 2 f]`, whose rows hold the gate first.
 pub fn forward(act: &mut [f32], gate_up: &[f32], f: usize) {
-    act.par_chunks_mut(ROWS * f).zip(gate_up.par_chunks(ROWS * 2 * f)).for_each(|(act, gate_up)| {
-        forward_rows(act, gate_up, f)
-    });
+    act.par_chunks_mut(ROWS * f)
+        .zip(gate_up.par_chunks(ROWS * 2 * f))
+        .for_each(|(act, gate_up)| forward_rows(act, gate_up, f));
 }
 
 #[multiversion(targets = "simd")]
@@ -43,9 +43,10 @@ fn silu(x: f32) -> (f32, f32) {
 
 /// Replaces `gate_up` by its gradient, given the gradient of the activation.
 pub fn backward(gate_up: &mut [f32], dact: &[f32], f: usize) {
-    gate_up.par_chunks_mut(ROWS * 2 * f).zip(dact.par_chunks(ROWS * f)).for_each(|(gate_up, dact)| {
-        backward_rows(gate_up, dact, f)
-    });
+    gate_up
+        .par_chunks_mut(ROWS * 2 * f)
+        .zip(dact.par_chunks(ROWS * f))
+        .for_each(|(gate_up, dact)| backward_rows(gate_up, dact, f));
 }
 
 #[multiversion(targets = "simd")]

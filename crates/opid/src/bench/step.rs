@@ -5,19 +5,18 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use opid_lm::checkpoint::{StoredDtype, TextFiles};
+use opid_lm::checkpoint::StoredDtype;
 use opid_lm::error::LoadError;
-use opid_lm::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use super::median;
-use crate::dialogue::{Dialogue, DialogueError};
+use crate::metrics::{Seconds, StepMetrics};
+use crate::policy::{PolicyError, untrained};
 use crate::recipe::{AlgorithmName, Recipe};
 use crate::skill::analyzer;
 use crate::tasks::{Tasks, TasksError};
-use crate::train::{Event, Seconds, StepMetrics, TrainError, train};
+use crate::train::{Event, TrainError, train};
 use crate::trajectory::Trajectory;
-use crate::warm_start::{self, WarmStartError};
 
 /// Steps that cannot be measured.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +35,9 @@ pub enum StepError {
     /// The tasks.
     #[error(transparent)]
     Tasks(#[from] TasksError),
-    /// The tokenizer of a random policy.
+    /// Making a random policy.
     #[error(transparent)]
-    WarmStart(#[from] WarmStartError),
-    /// Prompts or tokens.
-    #[error(transparent)]
-    Dialogue(#[from] DialogueError),
+    Policy(#[from] PolicyError),
     /// Writing a random policy.
     #[error(transparent)]
     Model(#[from] LoadError),
@@ -129,14 +125,8 @@ fn random_policy(recipe: &Recipe, folder: &Path) -> Result<(), StepError> {
     let warm = recipe.warm_start.as_ref().ok_or(StepError::NoPolicy)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let analyzer = analyzer::open(&recipe.skill);
-    let tokenizer = warm_start::train_tokenizer(recipe, warm, &tasks, analyzer.as_ref())?;
-    let chat = warm_start::chat_template();
-    let json = tokenizer.to_json().map_err(DialogueError::from)?;
-    let end = chat.end_of_turn(&Default::default()).map_err(DialogueError::from)?;
-    let text = TextFiles::new(json, chat.source().to_owned(), &end, recipe.policy.max_context);
-    let again = Tokenizer::from_json(text.tokenizer.as_bytes()).map_err(DialogueError::from)?;
-    let dialogue = Dialogue::new(again, chat, recipe)?;
-    warm_start::new_model(recipe, warm, &tokenizer, &dialogue).save(folder, StoredDtype::F32, Some(&text))?;
+    let start = untrained(recipe, warm, &tasks, analyzer.as_ref())?;
+    start.model.save(folder, StoredDtype::F32, Some(&start.text))?;
     Ok(())
 }
 

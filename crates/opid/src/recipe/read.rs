@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use opid_env::catalog::ENDLESS;
 use toml::{Table, Value};
 
 use super::{AlgorithmName, HOUSEHOLD, Recipe, RecipeError};
@@ -56,7 +57,10 @@ impl Recipe {
             return fail("name", "it names a folder: give a name without slashes");
         }
         if self.policy.model.is_empty() && self.warm_start.is_none() {
-            return fail("policy.model", "give a Hugging Face folder, or add a [warm_start] that makes a policy");
+            return fail(
+                "policy.model",
+                "give a Hugging Face folder, or add a [warm_start] that makes a policy",
+            );
         }
         if !self.policy.model.is_empty() && self.warm_start.is_some() {
             return fail("policy.model", "a [warm_start] makes its own policy; leave one of the two out");
@@ -77,7 +81,10 @@ impl Recipe {
             );
         }
         if r.temperature <= 0.0 || r.temperature.is_nan() {
-            return fail("rollout.temperature", "greedy episodes of a group are all the same; use a value above 0");
+            return fail(
+                "rollout.temperature",
+                "greedy episodes of a group are all the same; use a value above 0",
+            );
         }
         if !(r.top_p > 0.0 && r.top_p <= 1.0) {
             return fail("rollout.top_p", "use a value above 0 and at most 1");
@@ -96,11 +103,17 @@ impl Recipe {
                 );
             }
         }
+        if !(0.0..=1.0).contains(&s.max_failures) {
+            return fail("skill.max_failures", "it is a share of the episodes: use 0 to 1");
+        }
         if s.clip < 0.0 {
             return fail("skill.clip", "use 0 for no clipping, or a number of nats");
         }
         if !(0.0..1.0).contains(&l.clip_low) || l.clip_high < 0.0 {
-            return fail("loss.clip_low", "the ratio range is [1 - clip_low, 1 + clip_high]: use 0 <= clip_low < 1");
+            return fail(
+                "loss.clip_low",
+                "the ratio range is [1 - clip_low, 1 + clip_high]: use 0 <= clip_low < 1",
+            );
         }
         if l.dual_clip != 0.0 && l.dual_clip <= 1.0 {
             return fail("loss.dual_clip", "use 0 for none, or a value above 1");
@@ -117,6 +130,15 @@ impl Recipe {
         if self.evaluation.temperatures.is_empty() {
             return fail("evaluation.temperatures", "name at least one temperature");
         }
+        if !self.evaluation.temperatures.iter().all(|t| t.is_finite() && *t >= 0.0) {
+            return fail("evaluation.temperatures", "use 0 (greedy) or finite values above 0");
+        }
+        if self.evaluation.games == 0 && ENDLESS.contains(&self.environment.name.as_str()) {
+            return fail(
+                "evaluation.games",
+                "0 plays a whole split, but this environment makes games without end; give a number",
+            );
+        }
         if let Some(w) = &self.warm_start {
             if w.heads == 0 || w.kv_heads == 0 || w.heads % w.kv_heads != 0 {
                 return fail("warm_start.kv_heads", "it must divide warm_start.heads");
@@ -125,7 +147,10 @@ impl Recipe {
                 return fail("warm_start.head_dim", "the rotary embedding needs an even width");
             }
             if w.stages.is_empty() || w.stages.iter().any(|s| s.updates == 0 || s.episodes == 0) {
-                return fail("warm_start.stages", "give at least one stage with updates and episodes above 0");
+                return fail(
+                    "warm_start.stages",
+                    "give at least one stage with updates and episodes above 0",
+                );
             }
         }
         Ok(())
@@ -198,8 +223,13 @@ mod tests {
             ("rollout.groups=many", "invalid type"),
             ("rollout.group_size=1", "use 2 or more"),
             ("rollout", "write key=value"),
-            ("seed.x=1", "not a section"),
+            ("name.x=1", "not a section"),
             ("skill.clip=-1", "use 0 for no clipping"),
+            ("skill.max_failures=1.5", "share of the episodes"),
+            ("evaluation.temperatures=[0.4, -1.0]", "0 (greedy)"),
+            ("evaluation.temperatures=[inf]", "0 (greedy)"),
+            ("evaluation.games=0", "without end"),
+            ("policy.model=folder", "leave one of the two out"),
         ] {
             let error = set(&[change]).unwrap_err().to_string();
             assert!(error.contains(says), "{change}: {error}");

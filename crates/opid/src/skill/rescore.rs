@@ -121,18 +121,15 @@ impl Rescorer<'_> {
             step_skill: None,
         })?;
         let mut length = 0;
-        let start = packer.start();
-        let mut node = packer.extend(start, &opening);
+        let mut node = packer.start();
         for (i, turn) in t.turns[..=last].iter().enumerate() {
-            let prompt = if i == 0 { opening.len() } else { turn.prompt.len() };
-            length += prompt + turn.response.len();
+            let prompt = if i == 0 { &opening } else { &turn.prompt };
+            length += prompt.len() + turn.response.len();
             if length > self.max_context {
                 result.too_long += routes[i..=last].iter().filter(|r| r.episode).count();
                 return Ok(());
             }
-            if i > 0 {
-                node = packer.extend(node, &turn.prompt);
-            }
+            node = packer.extend(node, prompt);
             node = if routes[i].episode {
                 result.episode.rows += 1;
                 packer.score(node, &turn.response, rows[i].tokens.clone())
@@ -155,6 +152,8 @@ impl Rescorer<'_> {
     ) -> Result<(), DialogueError> {
         let total = result.step.logprobs.len();
         let mut node = packer.start();
+        // Turns of the history that the tree holds: up to the last branch that fits, not beyond.
+        let mut held = 0;
         let mut length = 0;
         let Some(last) = routes.iter().rposition(|r| r.step) else { return Ok(()) };
         for (i, turn) in t.turns[..=last].iter().enumerate() {
@@ -172,17 +171,18 @@ impl Rescorer<'_> {
                 if length + prompt.len() + turn.response.len() > self.max_context {
                     result.too_long += 1;
                 } else {
+                    for turn in &t.turns[held..i] {
+                        node = packer.extend(node, &turn.prompt);
+                        node = packer.extend(node, &turn.response);
+                    }
+                    held = i;
                     let numbers = rows[i].tokens.start + total..rows[i].tokens.end + total;
                     let branch = packer.extend(node, &prompt);
                     packer.score(branch, &turn.response, numbers);
                     result.step.rows += 1;
                 }
             }
-            if i < last {
-                length += turn.prompt.len() + turn.response.len();
-                node = packer.extend(node, &turn.prompt);
-                node = packer.extend(node, &turn.response);
-            }
+            length += turn.prompt.len() + turn.response.len();
         }
         Ok(())
     }

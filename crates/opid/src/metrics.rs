@@ -1,0 +1,165 @@
+//! What is measured in a training step: one line of `metrics.jsonl`.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::advantage::Shares;
+use crate::packing::Row;
+use crate::skill::analyzer::Analysis;
+use crate::skill::rescore::SkillScores;
+use crate::trajectory::{Ending, Trajectory};
+use crate::update::UpdateMetrics;
+
+/// Everything measured in a training step.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StepMetrics {
+    /// Training step, from 1.
+    pub step: u64,
+    /// Share of episodes that solved their task.
+    pub success: f64,
+    /// Mean reward.
+    pub reward: f64,
+    /// Mean number of turns.
+    pub turns: f64,
+    /// Share of turns with an invalid action.
+    pub invalid: f64,
+    /// Share of groups whose episodes all have the same reward.
+    pub zero_variance_groups: f64,
+    /// Responses cut off at their length limit.
+    pub truncated_responses: usize,
+    /// Episodes ended by the history's length limit.
+    pub context_limited: usize,
+    /// Response tokens.
+    pub response_tokens: usize,
+    /// All tokens of the episodes.
+    pub episode_tokens: usize,
+    /// Skills and re-scoring; absent under GRPO.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skills: Option<SkillMetrics>,
+    /// Parts of the advantage.
+    pub advantage: Shares,
+    /// The update.
+    pub update: UpdateMetrics,
+    /// Seconds by phase.
+    pub seconds: Seconds,
+    /// Tokens of the episodes per second of the whole step.
+    pub tokens_per_second: f64,
+}
+
+/// What became of the skills of a step.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SkillMetrics {
+    /// Episodes with an analysis.
+    pub analyzed: usize,
+    /// Episodes whose analysis failed.
+    pub failed: usize,
+    /// Turns scored under their episode's skill.
+    pub episode_rows: usize,
+    /// Turns scored under a skill of their own.
+    pub step_rows: usize,
+    /// Turns left out because the history with the skill is too long.
+    pub too_long: usize,
+    /// Mean log-prob shift per token in episodes that were won, in nats.
+    pub shift_won: f64,
+    /// The same in episodes that were lost.
+    pub shift_lost: f64,
+    /// Tokens computed for re-scoring.
+    pub computed: usize,
+}
+
+/// Where the time of a step went.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Seconds {
+    /// Sampling episodes.
+    pub rollout: f64,
+    /// Analysis.
+    pub analyze: f64,
+    /// Re-scoring under skills.
+    pub rescore: f64,
+    /// Advantages, reference scores, loss, gradient, optimizer.
+    pub update: f64,
+}
+
+impl StepMetrics {
+    /// What the episodes of a step say; the rest is filled in as the step goes on.
+    pub fn of(step: u64, trajectories: &[Trajectory]) -> Self {
+        let n = trajectories.len().max(1) as f64;
+        let turns: Vec<_> = trajectories.iter().flat_map(|t| &t.turns).collect();
+        let groups: Vec<&[Trajectory]> = trajectories.chunk_by(|a, b| a.group == b.group).collect();
+        let flat = groups.iter().filter(|g| g.iter().all(|t| t.reward == g[0].reward)).count();
+        StepMetrics {
+            step,
+            success: trajectories.iter().filter(|t| t.won).count() as f64 / n,
+            reward: trajectories.iter().map(|t| t.reward).sum::<f64>() / n,
+            turns: turns.len() as f64 / n,
+            invalid: turns.iter().filter(|t| !t.valid).count() as f64 / turns.len().max(1) as f64,
+            zero_variance_groups: flat as f64 / groups.len().max(1) as f64,
+            truncated_responses: turns.iter().filter(|t| !t.ended).count(),
+            context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
+            response_tokens: trajectories.iter().map(Trajectory::response_tokens).sum(),
+            episode_tokens: trajectories.iter().map(Trajectory::tokens).sum(),
+            ..StepMetrics::default()
+        }
+    }
+}
+
+impl SkillMetrics {
+    /// What analysis and re-scoring came to; `old` are the log-probabilities without skills.
+    pub fn of(
+        trajectories: &[Trajectory],
+        rows: &[Row],
+        analyses: &[Option<Analysis>],
+        old: &[f64],
+        scores: &SkillScores,
+    ) -> Self {
+        let mean_shift = |won: bool| {
+            let (mut sum, mut n) = (0.0, 0usize);
+            for row in rows.iter().filter(|r| trajectories[r.trajectory].won == won) {
+                for part in [&scores.episode, &scores.step] {
+                    for token in row.tokens.clone().filter(|&t| part.selected[t]) {
+                        sum += part.logprobs[token] - old[token];
+                        n += 1;
+                    }
+                }
+            }
+            sum / n.max(1) as f64
+        };
+        let analyzed = analyses.iter().flatten().count();
+        SkillMetrics {
+            analyzed,
+            failed: analyses.len() - analyzed,
+            episode_rows: scores.episode.rows,
+            step_rows: scores.step.rows,
+            too_long: scores.too_long,
+            shift_won: mean_shift(true),
+            shift_lost: mean_shift(false),
+            computed: scores.computed,
+        }
+    }
+}
+
+/// Measures consecutive phases.
+pub struct Clock {
+    start: Instant,
+    last: Instant,
+}
+
+impl Clock {
+    /// Starts now.
+    pub fn start() -> Self {
+        let now = Instant::now();
+        Clock { start: now, last: now }
+    }
+
+    /// Seconds since the last lap.
+    pub fn lap(&mut self) -> f64 {
+        let before = std::mem::replace(&mut self.last, Instant::now());
+        (self.last - before).as_secs_f64()
+    }
+
+    /// Seconds since the start.
+    pub fn total(&self) -> f64 {
+        self.start.elapsed().as_secs_f64().max(1e-9)
+    }
+}

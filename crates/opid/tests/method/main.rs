@@ -1,0 +1,8 @@
+//! The method on a policy so small that a training step takes a fraction of a second: rollouts,
+//! re-scoring, advantages, and runs that stop and go on.
+
+mod advantages;
+mod micro;
+mod rescoring;
+mod resuming;
+mod rollouts;

@@ -1,0 +1,108 @@
+//! The micro policy, its recipe and its episodes.
+
+use std::sync::OnceLock;
+
+use opid::packing::{pack_responses, rows};
+use opid::policy::{Start, untrained};
+use opid::recipe::Recipe;
+use opid::rollout::{Group, Settings, sample};
+use opid::skill::analyzer;
+use opid::tasks::Tasks;
+use opid::trajectory::Trajectory;
+use opid::warm_start;
+use opid_lm::batch::TreeBuilder;
+use opid_lm::graph::Workspace;
+use opid_lm::model::Model;
+
+const RECIPE: &str = r#"
+name = "micro"
+steps = 4
+
+[environment]
+receptacles = [5, 6]
+max_turns = 4
+
+[rollout]
+groups = 3
+group_size = 2
+temperature = 0.8
+max_response_tokens = 12
+
+[optimizer]
+mini_batches = 2
+micro_batch_tokens = 512
+
+[evaluation]
+games = 2
+temperatures = [1.0]
+
+[checkpoint]
+every = 1
+keep = 0
+
+[warm_start]
+vocab_size = 512
+hidden_size = 32
+intermediate_size = 64
+layers = 2
+heads = 2
+kv_heads = 1
+head_dim = 16
+probe_games = 0
+stages = [{ updates = 40, episodes = 4, warmup = 4, learning_rate = 0.01 }]
+"#;
+
+/// The recipe all tests start from.
+pub fn recipe() -> Recipe {
+    Recipe::parse(RECIPE, "micro").expect("a recipe")
+}
+
+/// A policy that has learnt to speak in commands, and not much else; made once.
+pub fn policy() -> &'static Start {
+    static POLICY: OnceLock<Start> = OnceLock::new();
+    POLICY.get_or_init(|| {
+        let recipe = recipe();
+        let warm = recipe.warm_start.as_ref().expect("a warm start");
+        let tasks = Tasks::open(&recipe.environment, recipe.seed).expect("tasks");
+        let analyzer = analyzer::open(&recipe.skill);
+        let mut start = untrained(&recipe, warm, &tasks, analyzer.as_ref()).expect("a policy");
+        let (model, dialogue) = (&mut start.model, &start.dialogue);
+        warm_start::train(model, dialogue, &tasks, analyzer.as_ref(), &warm.stages, &recipe, &mut |_| ())
+            .expect("a warm start");
+        start
+    })
+}
+
+/// Episodes of the policy on the first `groups` training tasks.
+pub fn episodes(groups: usize, settings: &Settings) -> Vec<Trajectory> {
+    let recipe = recipe();
+    let tasks = Tasks::open(&recipe.environment, recipe.seed).expect("tasks");
+    let tasks = tasks.training("train", 0, groups).expect("tasks");
+    let groups: Vec<Group> = tasks.into_iter().map(|task| Group { task, skill: None }).collect();
+    let policy = policy();
+    sample(&policy.model, &policy.dialogue, &groups, settings, &|_| ()).expect("episodes")
+}
+
+/// Log-probabilities of `response` after `context`, computed as a sequence of its own.
+pub fn alone(model: &Model, context: &[u32], response: &[u32], temperature: f32) -> Vec<f64> {
+    let mut builder = TreeBuilder::new();
+    let root = builder.root();
+    let node = builder.extend(root, context);
+    builder.score(node, response);
+    let stats = Workspace::new(model).score(model, &builder.build(), temperature);
+    stats.iter().map(|s| s.logprob as f64).collect()
+}
+
+/// Log-probabilities of all response tokens, by token number, as training computes them.
+pub fn packed(model: &Model, trajectories: &[Trajectory], temperature: f32) -> Vec<f64> {
+    let rows = rows(trajectories);
+    let mut logprobs = vec![f64::NAN; rows.last().map_or(0, |r| r.tokens.end)];
+    let mut workspace = Workspace::new(model);
+    for pack in pack_responses(trajectories, &rows, recipe().optimizer.micro_batch_tokens) {
+        let stats = workspace.score(model, &pack.batch, temperature);
+        for (stats, &number) in stats.iter().zip(&pack.numbers) {
+            logprobs[number] = stats.logprob as f64;
+        }
+    }
+    logprobs
+}

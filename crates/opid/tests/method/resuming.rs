@@ -1,0 +1,81 @@
+//! A run that stops and goes on equals one that never stopped, bit for bit.
+
+use std::fs;
+use std::path::Path;
+
+use opid::recipe::{AlgorithmName, Recipe};
+use opid::train::{resume, train};
+use opid_lm::checkpoint::StoredDtype;
+use serde_json::Value;
+
+use crate::micro::{policy, recipe};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let place = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &place);
+        } else {
+            fs::copy(&path, &place).expect("a file");
+        }
+    }
+}
+
+/// The metrics of a run without what a clock measured.
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+    let line = |line: &str| {
+        let mut value: Value = serde_json::from_str(line).expect("JSON");
+        let fields = value.as_object_mut().expect("an object");
+        fields.remove("seconds");
+        fields.remove("tokens_per_second");
+        value
+    };
+    text.lines().map(line).collect()
+}
+
+/// Trains for the recipe's four steps, then again from a copy that ends after `stop`.
+fn check(recipe: &Recipe, stop: u64) {
+    let place = tempfile::tempdir().expect("a folder");
+    let (whole, parted) = (place.path().join("whole"), place.path().join("parted"));
+    train(recipe, &whole, &mut |_| ()).expect("a run");
+    copy(&whole, &parted);
+    for step in stop + 1..=recipe.steps {
+        fs::remove_dir_all(parted.join(format!("checkpoints/step_{step}"))).expect("a checkpoint");
+        fs::remove_file(parted.join(format!("trajectories/step_{step:06}.jsonl.gz"))).expect("a file");
+    }
+    let outcome = resume(recipe, &parted, &mut |_| ()).expect("a continued run");
+    assert_eq!(outcome.checkpoint, parted.join("checkpoints/step_4"));
+    let same = |file: &str| {
+        let [a, b] = [&whole, &parted].map(|run| fs::read(run.join(file)).expect("a file"));
+        assert!(a == b, "{file} differs after {stop} steps and a resume");
+    };
+    let exact = if recipe.policy.save_dtype == "f32" { "" } else { "exact/" };
+    same(&format!("checkpoints/step_4/{exact}model.safetensors"));
+    same("checkpoints/step_4/optimizer.safetensors");
+    same("trajectories/step_000004.jsonl.gz");
+    assert_eq!(metrics(&whole), metrics(&parted));
+    let read =
+        |step| fs::read(whole.join(format!("checkpoints/step_{step}/model.safetensors"))).expect("weights");
+    assert_ne!(read(0), read(4), "training changed nothing");
+}
+
+#[test]
+fn a_resumed_run_equals_one_that_never_stopped() {
+    let start = tempfile::tempdir().expect("a folder");
+    let policy = policy();
+    policy.model.save(start.path(), StoredDtype::F32, Some(&policy.text)).expect("a policy");
+    let mut recipe = recipe();
+    recipe.warm_start = None;
+    recipe.policy.model = start.path().display().to_string();
+    recipe.reward.invalid_penalty = 0.5;
+    check(&recipe, 2);
+    recipe.algorithm.name = AlgorithmName::Grpo;
+    check(&recipe, 1);
+    // Rounded checkpoints: training goes on from, and the KL looks at, exact weights.
+    recipe.policy.save_dtype = "bf16".into();
+    check(&recipe, 2);
+    check(&recipe, 0);
+}
