@@ -86,6 +86,21 @@ pub enum TrainError {
         /// The share allowed.
         most: f64,
     },
+    /// Too many turns could not be scored under their skill.
+    #[error(
+        "step {step}: {too_long} of {turns} turns could not be re-scored, because the history with the skill is longer \
+         than policy.max_context; that is more than skill.max_failures = {most}: raise policy.max_context"
+    )]
+    TooLong {
+        /// Training step.
+        step: u64,
+        /// Turns left out.
+        too_long: usize,
+        /// Turns that a skill was meant for.
+        turns: usize,
+        /// The share allowed.
+        most: f64,
+    },
 }
 
 /// What happens in a run, for whoever shows it.
@@ -315,7 +330,7 @@ impl Run<'_> {
             AlgorithmName::Opid => {
                 analyses = self.analyze(step, &trajectories)?;
                 metrics.seconds.analyze = clock.lap();
-                let scores = self.rescore(&trajectories, &rows, &analyses)?;
+                let scores = self.rescore(step, &trajectories, &rows, &analyses)?;
                 metrics.skills = Some(SkillMetrics::of(&trajectories, &rows, &analyses, &old, &scores));
                 metrics.seconds.rescore = clock.lap();
                 Some(scores)
@@ -350,10 +365,11 @@ impl Run<'_> {
     /// Log-probabilities of the responses under their skills, by the policy that sampled them.
     fn rescore(
         &mut self,
+        step: u64,
         trajectories: &[Trajectory],
         rows: &[Row],
         analyses: &[Option<Analysis>],
-    ) -> Result<SkillScores, DialogueError> {
+    ) -> Result<SkillScores, TrainError> {
         let recipe = self.recipe;
         let s = &recipe.skill;
         let route = |row: &Row| match &analyses[row.trajectory] {
@@ -371,6 +387,12 @@ impl Run<'_> {
             max_context: recipe.policy.max_context,
             micro_batch_tokens: recipe.optimizer.micro_batch_tokens,
         };
-        rescorer.score(&mut self.learner.workspace, trajectories, rows, analyses, &routes)
+        let scores = rescorer.score(&mut self.learner.workspace, trajectories, rows, analyses, &routes)?;
+        let turns = routes.iter().map(|r| usize::from(r.episode) + usize::from(r.step)).sum();
+        let (too_long, most) = (scores.too_long, s.max_failures);
+        if too_long as f64 > most * turns as f64 {
+            return Err(TrainError::TooLong { step, too_long, turns, most });
+        }
+        Ok(scores)
     }
 }

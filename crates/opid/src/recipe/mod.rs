@@ -210,7 +210,8 @@ pub struct Skill {
     pub normalize: bool,
     /// Most step skills of one episode.
     pub max_step_skills: usize,
-    /// The run stops when more than this share of a step's episodes could not be analyzed or scored.
+    /// The run stops when more than this share of a step's episodes could not be analyzed, or of the
+    /// turns meant for a skill could not be scored under it.
     pub max_failures: f64,
 }
 
