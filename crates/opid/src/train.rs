@@ -16,7 +16,7 @@ use crate::metrics::{Clock, SkillMetrics, StepMetrics};
 use crate::packing::{Row, rows};
 use crate::policy::{PolicyError, starting_policy};
 use crate::probe::{Probe, ProbeError, probe};
-use crate::recipe::{AlgorithmName, Recipe};
+use crate::recipe::{AlgorithmName, Recipe, Teacher};
 use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
 use crate::run::{RunError, RunFolder, exact_model, last_checkpoint};
@@ -362,7 +362,7 @@ impl Run<'_> {
         Ok(results.into_iter().map(Result::ok).collect())
     }
 
-    /// Log-probabilities of the responses under their skills, by the policy that sampled them.
+    /// Log-probabilities of the responses under their skills, by the recipe's teacher.
     fn rescore(
         &mut self,
         step: u64,
@@ -381,7 +381,10 @@ impl Run<'_> {
         };
         let routes: Vec<Route> = rows.iter().map(route).collect();
         let rescorer = Rescorer {
-            model: &self.learner.policy,
+            model: match s.teacher {
+                Teacher::Policy => &self.learner.policy,
+                Teacher::Reference => self.learner.reference.as_ref().unwrap_or(&self.learner.policy),
+            },
             dialogue: &self.dialogue,
             temperature: recipe.rollout.temperature,
             max_context: recipe.policy.max_context,

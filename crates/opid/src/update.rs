@@ -10,14 +10,14 @@ use serde::Serialize;
 use crate::loss::kl::Divergence;
 use crate::loss::policy::{ClipRange, policy_loss};
 use crate::packing::{Pack, Row, pack_responses};
-use crate::recipe::{Optimizer, Recipe, Schedule};
+use crate::recipe::{Optimizer, Recipe, Schedule, Teacher};
 use crate::trajectory::Trajectory;
 
 /// The model in training and everything an update needs.
 pub struct Learner {
     /// The policy.
     pub policy: Model,
-    /// The policy that training started from, if the loss looks at it.
+    /// The policy that training started from, if the loss or the skills look at it.
     pub reference: Option<Model>,
     /// Moments.
     pub optimizer: AdamW,
@@ -72,6 +72,7 @@ impl Learner {
     /// A learner that starts from `policy`.
     pub fn new(policy: Model, recipe: &Recipe) -> Self {
         let o = &recipe.optimizer;
+        let teaches = recipe.skill.teacher == Teacher::Reference;
         let config = AdamWConfig {
             beta1: o.beta1 as f32,
             beta2: o.beta2 as f32,
@@ -79,7 +80,7 @@ impl Learner {
             ..AdamWConfig::default()
         };
         Learner {
-            reference: (recipe.loss.kl > 0.0).then(|| policy.clone()),
+            reference: (recipe.loss.kl > 0.0 || teaches).then(|| policy.clone()),
             optimizer: AdamW::new(policy.len(), config),
             workspace: Workspace::new(&policy),
             grad: vec![0.0; policy.len()],
@@ -102,7 +103,7 @@ impl Learner {
         let parts = mini_batches(trajectories, rows, recipe);
         let temperature = recipe.rollout.temperature;
         let mut reference = vec![0.0; old.len()];
-        if let Some(model) = &self.reference {
+        if let Some(model) = self.reference.as_ref().filter(|_| recipe.loss.kl > 0.0) {
             for pack in parts.iter().flatten() {
                 let stats = self.workspace.score(model, &pack.batch, temperature);
                 for (stats, &n) in stats.iter().zip(&pack.numbers) {

@@ -78,6 +78,7 @@ impl Default for Skill {
     fn default() -> Self {
         Skill {
             analyzer: AnalyzerName::Hindsight,
+            teacher: Teacher::Policy,
             routing: Routing::CriticalFirst,
             episode_weight: 0.1,
             step_weight: 0.1,

@@ -197,6 +197,9 @@ pub enum AlgorithmName {
 pub struct Skill {
     /// Who reads finished episodes: `hindsight` (built in, from the text alone).
     pub analyzer: AnalyzerName,
+    /// Whose log-probabilities under a skill count: `policy` (the policy that sampled, as in the paper) or
+    /// `reference` (the policy that training started from: it does not drift).
+    pub teacher: Teacher,
     /// Which skills a turn is re-scored under: `critical_first` (the step skill if there is one,
     /// otherwise the episode skill) or `additive` (both, separately).
     pub routing: Routing,
@@ -213,6 +216,16 @@ pub struct Skill {
     /// The run stops when more than this share of a step's episodes could not be analyzed, or of the
     /// turns meant for a skill could not be scored under it.
     pub max_failures: f64,
+}
+
+/// Who scores responses under a skill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Teacher {
+    /// The policy that sampled them, before the update.
+    Policy,
+    /// The policy that training started from.
+    Reference,
 }
 
 /// Analyzers a recipe can name.

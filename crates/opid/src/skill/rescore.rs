@@ -41,7 +41,7 @@ pub struct SkillScores {
 
 /// What re-scoring needs besides the trajectories.
 pub struct Rescorer<'a> {
-    /// The policy the responses were sampled from, not yet updated.
+    /// The teacher: the policy the responses were sampled from, not yet updated, or a frozen one.
     pub model: &'a Model,
     /// Makes the messages with skills.
     pub dialogue: &'a Dialogue,
