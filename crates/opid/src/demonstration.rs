@@ -35,18 +35,7 @@ pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]
     let mut episode = task.clone().start();
     let mut expert = episode.expert(draw.bits(), noise.slips);
     let mut sure = episode.expert(draw.bits(), Slips::default());
-    let mut trajectory = Trajectory {
-        group: 0,
-        member: 0,
-        task: task.id().to_owned(),
-        kind: task.kind().to_owned(),
-        goal: task.goal().to_owned(),
-        turns: Vec::new(),
-        last_observation: String::new(),
-        won: false,
-        reward: 0.0,
-        ending: Ending::TurnLimit,
-    };
+    let mut trajectory = Trajectory::begin(task.as_ref(), 0, 0);
     let mut labels = Vec::new();
     let mut observation = episode.observation().to_owned();
     for _ in 0..max_turns {

@@ -1,6 +1,7 @@
 //! The record of an episode: what the rollout makes, the analyzer reads, the algorithm weighs, the
 //! trainer learns from and the disk keeps.
 
+use opid_env::environment::Task;
 use serde::{Deserialize, Serialize};
 
 /// One turn: a message, the response sampled after it, and what came of it.
@@ -65,6 +66,22 @@ pub struct Trajectory {
 }
 
 impl Trajectory {
+    /// The record of an episode of `task` that is about to begin.
+    pub fn begin(task: &dyn Task, group: usize, member: usize) -> Self {
+        Trajectory {
+            group,
+            member,
+            task: task.id().to_owned(),
+            kind: task.kind().to_owned(),
+            goal: task.goal().to_owned(),
+            turns: Vec::new(),
+            last_observation: String::new(),
+            won: false,
+            reward: 0.0,
+            ending: Ending::TurnLimit,
+        }
+    }
+
     /// What the environment answered to the action of turn `t`.
     pub fn answer(&self, t: usize) -> &str {
         self.turns.get(t + 1).map_or(&self.last_observation, |next| &next.observation)

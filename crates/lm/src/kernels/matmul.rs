@@ -111,9 +111,14 @@ fn split((m, n, k): (usize, usize, usize), dst: &mut [f32], beta: f32, a: View, 
     }
 }
 
+/// Refuses operands that do not hold `m x k` and `n x k` floats.
+fn check(a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize)) {
+    assert!(a.len() >= m * k && b.len() >= n * k, "matrix product: operand too small");
+}
+
 /// `dst[m, n] = beta * dst + a[m, k] b[n, k]ᵀ`.
 pub fn nt(dst: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize), beta: f32) {
-    assert!(a.len() >= m * k && b.len() >= n * k, "matrix product: operand too small");
+    check(a, b, (m, n, k));
     split(
         (m, n, k),
         dst,
@@ -125,7 +130,7 @@ pub fn nt(dst: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize
 
 /// `dst[m, n] = beta * dst + a[m, k] b[k, n]`.
 pub fn nn(dst: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize), beta: f32) {
-    assert!(a.len() >= m * k && b.len() >= n * k, "matrix product: operand too small");
+    check(a, b, (m, n, k));
     split(
         (m, n, k),
         dst,
@@ -137,7 +142,7 @@ pub fn nn(dst: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize
 
 /// `dst[m, n] = beta * dst + a[k, m]ᵀ b[k, n]`.
 pub fn tn(dst: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize), beta: f32) {
-    assert!(a.len() >= m * k && b.len() >= n * k, "matrix product: operand too small");
+    check(a, b, (m, n, k));
     split(
         (m, n, k),
         dst,
