@@ -17,8 +17,16 @@ fn main() -> std::process::ExitCode {
     match Cli::parse().command.run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", explain(&error));
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, without those that its own text names already.
+fn explain(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }

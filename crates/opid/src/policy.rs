@@ -1,6 +1,6 @@
 //! The policy a run starts from: opened from a folder, or new, for a warm start to train.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use opid_lm::checkpoint::TextFiles;
 use opid_lm::error::LoadError;
@@ -16,6 +16,15 @@ use crate::warm_start::{self, WarmStartError};
 /// A starting policy that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
+    /// There is no such folder.
+    #[error(
+        "there is no model folder {path}: give a Hugging Face folder (config.json, tokenizer.json, *.safetensors), \
+         for example with --set policy.model=FOLDER"
+    )]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The model folder.
     #[error(transparent)]
     Model(#[from] LoadError),
@@ -42,6 +51,9 @@ pub struct Start {
 /// # Errors
 /// A file is missing, damaged or of an architecture that is not supported, or a template fails.
 pub fn open_policy(folder: &Path, recipe: &Recipe) -> Result<Start, PolicyError> {
+    if !folder.is_dir() {
+        return Err(PolicyError::NoFolder { path: folder.to_owned() });
+    }
     let model = Model::open(folder)?;
     let text = TextFiles::from_folder(folder)?;
     Ok(Start { model, dialogue: Dialogue::open(folder, recipe)?, text })

@@ -154,11 +154,11 @@ fn missing_models_and_data_are_explained() {
     std::fs::write(place.path().join("hf.toml"), "name = \"hf\"\n[policy]\nmodel = \"none\"\n")
         .expect("a file");
     for (args, says) in [
-        (vec!["train", "hf.toml"], "none/config.json"),
+        (vec!["train", "hf.toml"], "there is no model folder none"),
         (vec!["train", "--resume", "empty"], "empty is not a run"),
         (vec!["train", "micro.toml", "--set", "environment.name=alfworld"], "ALFWORLD_DATA"),
         (vec!["train", "micro.toml", "--set", "environment.name=alfworld"], "`household` needs no data"),
-        (vec!["sft", "micro.toml", "--model", "none"], "none/config.json"),
+        (vec!["sft", "micro.toml", "--model", "none"], "there is no model folder none"),
         (vec!["sft", "hf.toml"], "[[warm_start.stages]]"),
         (vec!["eval", "none"], "none is no model"),
         (vec!["eval", "empty"], "Hugging Face folder"),
