@@ -135,7 +135,7 @@ impl Default for WarmStart {
             kv_heads: 2,
             head_dim: 32,
             stages: vec![Stage::default()],
-            probe_games: 100,
+            probe_games: 200,
             min_skill_gain: 0.15,
         }
     }
