@@ -5,15 +5,13 @@
 use rayon::prelude::*;
 
 use crate::graph::{add_bias, head_norm};
-use crate::kernels::attention::{Heads, Queries, Span, attend};
+use crate::kernels::attention::{BLOCK, Heads, Queries, Span, attend};
 use crate::kernels::rope::{self, Rope};
 use crate::kernels::{embedding, matmul, norm, swiglu};
 use crate::model::Model;
 
 /// Rows advanced together by one worker.
 const GROUP_ROWS: usize = 64;
-/// Queries of one sequence handled together.
-const BLOCK: usize = 64;
 
 /// Cached keys and values of one layer.
 #[derive(Clone, Debug, Default)]
@@ -186,7 +184,7 @@ fn attend_cached(
 ) {
     let (width, qw, kvw, hd) = (heads.qkv_width(), heads.q_width(), heads.kv_width(), heads.dim);
     let group = heads.query / heads.kv;
-    let scale = 1.0 / (hd as f32).sqrt();
+    let scale = heads.scale();
     let rows = qkv.len() / width;
     let span = |g: usize, len: usize| Span {
         k: cache.keys[g * hd..].as_ptr(),

@@ -12,6 +12,24 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use opid::recipe::{Recipe, RecipeError};
+
+/// A recipe as the command line names it.
+#[derive(clap::Args)]
+struct RecipeArgs {
+    /// Recipe file; without one, the built-in household recipe.
+    recipe: Option<PathBuf>,
+    /// Change a key, for example --set rollout.groups=8 (repeatable).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
+}
+
+impl RecipeArgs {
+    /// The resolved recipe.
+    fn read(&self) -> Result<Recipe, RecipeError> {
+        Recipe::read(self.recipe.as_deref(), &self.changes)
+    }
+}
 
 /// What the program can do.
 #[derive(Subcommand)]

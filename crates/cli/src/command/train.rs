@@ -3,24 +3,20 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use opid::recipe::Recipe;
 use opid::run::RunFolder;
 use opid::train;
 
-use super::free_folder;
+use super::{RecipeArgs, free_folder};
 use crate::display::Display;
 
 /// Options of `train`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Recipe file; without one, the built-in household recipe.
-    recipe: Option<PathBuf>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
     /// Folder of the run [default: runs/NAME, with a number added if it exists].
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// Change a key, for example --set rollout.groups=8 (repeatable).
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    changes: Vec<String>,
     /// Continue the run in this folder from its last checkpoint.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["recipe", "run", "changes"])]
     resume: Option<PathBuf>,
@@ -41,7 +37,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             train::resume(&recipe, folder, &mut |event| display.show(event))?
         }
         None => {
-            let recipe = Recipe::read(args.recipe.as_deref(), &args.changes)?;
+            let recipe = args.recipe.read()?;
             let folder = args.run.unwrap_or_else(|| free_folder(&recipe.name));
             display.begin(&recipe, &folder);
             train::train(&recipe, &folder, &mut |event| display.show(event))?

@@ -11,8 +11,8 @@ use super::matmul::{View, strided};
 use super::{SharedMut, math};
 use crate::batch::TreeBatch;
 
-/// Queries handled together.
-const BLOCK: usize = 64;
+/// Most queries that [`attend`] takes at once.
+pub const BLOCK: usize = 64;
 
 /// Head counts and width.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,8 @@ impl Heads {
         self.kv * self.dim
     }
 
-    fn scale(self) -> f32 {
+    /// What scores are multiplied by: `1 / sqrt(dim)`.
+    pub fn scale(self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
 }
