@@ -2,29 +2,80 @@
 //!
 //! It uses the kernels of the scorer, so the log-probability of a sampled token is the scorer's.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
-use crate::graph::{add_bias, head_norm};
-use crate::kernels::attention::{BLOCK, Heads, Queries, Span, attend};
+use crate::graph::{LayerPanels, head_norm};
+use crate::kernels::attention::{Heads, Strip, attend, with_tiles};
+use crate::kernels::buffer::Line;
+use crate::kernels::matmul::{Output, product, wide_product};
+use crate::kernels::panel::{Matrix, Panels};
 use crate::kernels::rope::{self, Rope};
-use crate::kernels::{embedding, matmul, norm, swiglu};
+use crate::kernels::tile::{COLUMNS, ROWS, kernels};
+use crate::kernels::{bias, embedding, norm, swiglu};
 use crate::model::Model;
 
-/// Rows advanced together by one worker.
-const GROUP_ROWS: usize = 64;
+/// Keys of a page.
+const PAGE: usize = 64;
 
-/// Cached keys and values of one layer.
-#[derive(Clone, Debug, Default)]
-struct LayerCache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+/// Rows advanced together by one worker.
+const GROUP_ROWS: usize = 8 * ROWS;
+
+/// From this many parameters on, the products of a few rows are divided among the threads.
+const WIDE_FROM: usize = 1 << 24;
+
+/// Keys and values of up to [`PAGE`] tokens in one layer: for each kv head its transposed keys
+/// (panels of 32 keys, `head_dim` steps) and its values (panels of 32 columns, `PAGE` steps).
+#[derive(Clone, Debug)]
+struct Page(Vec<Line>);
+
+impl Page {
+    fn new(heads: Heads) -> Self {
+        Page(vec![Line::ZERO; heads.kv * Page::head_words(heads) / Line::LEN])
+    }
+
+    /// Words of one kv head.
+    fn head_words(heads: Heads) -> usize {
+        PAGE * (heads.dim + heads.padded())
+    }
+
+    /// Puts one row of `qkv` into slot `slot`.
+    fn store(&mut self, slot: usize, row: &[f32], heads: Heads) {
+        let hd = heads.dim;
+        let words: &mut [f32] = bytemuck::cast_slice_mut(&mut self.0);
+        for (g, words) in words.chunks_exact_mut(Page::head_words(heads)).enumerate() {
+            let (keys, values) = words.split_at_mut(PAGE * hd);
+            let panel = &mut keys[slot / COLUMNS * hd * COLUMNS..];
+            for (step, x) in row[heads.key_column(g)..][..hd].iter().enumerate() {
+                panel[step * COLUMNS + slot % COLUMNS] = *x;
+            }
+            for (p, x) in row[heads.value_column(g)..][..hd].chunks(COLUMNS).enumerate() {
+                values[(p * PAGE + slot) * COLUMNS..][..x.len()].copy_from_slice(x);
+            }
+        }
+    }
+
+    /// Keys and values of kv head `g`, of which queries see the first `to`.
+    fn strip(&self, g: usize, heads: Heads, to: usize, diagonal: isize) -> Strip {
+        let words: &[f32] = &bytemuck::cast_slice(&self.0)[g * Page::head_words(heads)..];
+        Strip {
+            keys: words.as_ptr().cast(),
+            values: words[PAGE * heads.dim..].as_ptr().cast(),
+            value_panel: PAGE * COLUMNS,
+            from: 0,
+            to,
+            diagonal,
+        }
+    }
 }
 
-/// A token sequence whose keys and values are cached; a clone continues independently.
+/// A token sequence whose keys and values are cached; a clone shares them and continues independently.
 #[derive(Clone, Debug, Default)]
 pub struct Sequence {
     len: usize,
-    layers: Vec<LayerCache>,
+    /// Pages of each layer.
+    layers: Vec<Vec<Arc<Page>>>,
 }
 
 impl Sequence {
@@ -48,9 +99,13 @@ pub struct Entry<'a> {
 }
 
 /// Advances sequences under one model.
+///
+/// Making one lays out all weights for products, which takes about as long as reading them once.
 pub struct Decoder<'m> {
     model: &'m Model,
     rope: Rope,
+    layers: Vec<LayerPanels>,
+    head: Panels,
 }
 
 /// Buffers of one worker.
@@ -62,7 +117,6 @@ struct Buffers {
     attended: Vec<f32>,
     gate_up: Vec<f32>,
     act: Vec<f32>,
-    strip: Vec<f32>,
     tokens: Vec<u32>,
 }
 
@@ -70,7 +124,17 @@ impl<'m> Decoder<'m> {
     /// A decoder for `model`.
     pub fn new(model: &'m Model) -> Self {
         let rope = Rope::new(model.config.head_dim, model.config.rope_theta);
-        Decoder { model, rope }
+        let mut layers = Vec::with_capacity(model.config.num_layers);
+        for layer in &model.layout.layers {
+            let mut panels = LayerPanels::default();
+            panels.forward(model, layer);
+            layers.push(panels);
+        }
+        let (d, vocab) = (model.config.hidden_size, model.config.vocab_size);
+        let mut head = Panels::default();
+        let weight = Matrix::new(&model.weights[model.layout.head.clone()], d);
+        head.fill_transposed(weight, d, vocab, kernels().weight_format(model.precision));
+        Decoder { model, rope, layers, head }
     }
 
     /// The model.
@@ -85,12 +149,17 @@ impl<'m> Decoder<'m> {
         let longest = entries.iter().map(|e| e.sequence.len + e.tokens.len()).max().unwrap_or(0);
         self.rope.cover(longest);
         let mut logits = vec![0.0; entries.len() * vocab];
+        let rows: usize = entries.iter().map(|e| e.tokens.len()).sum();
+        // Rows do not influence one another's values, so their grouping may depend on the threads.
+        let most = rows.div_ceil(rayon::current_num_threads()).next_multiple_of(ROWS).min(GROUP_ROWS);
+        let wide = self.model.len() >= WIDE_FROM && rows <= GROUP_ROWS;
+        let most = if wide { GROUP_ROWS } else { most };
         let mut work = Vec::new();
         let (mut rest, mut out) = (entries, logits.as_mut_slice());
         while !rest.is_empty() {
             let mut rows = 0;
             let mut take = 0;
-            while take < rest.len() && (take == 0 || rows + rest[take].tokens.len() <= GROUP_ROWS) {
+            while take < rest.len() && (take == 0 || rows + rest[take].tokens.len() <= most) {
                 rows += rest[take].tokens.len();
                 take += 1;
             }
@@ -99,117 +168,124 @@ impl<'m> Decoder<'m> {
             work.push((group, group_out));
             (rest, out) = (tail, tail_out);
         }
-        let (model, rope) = (self.model, &self.rope);
+        let decoder = &*self;
         work.into_par_iter().for_each_init(Buffers::default, |buffers, (group, out)| {
-            advance(model, rope, group, out, buffers)
+            decoder.advance(group, out, buffers, wide)
         });
         logits
     }
-}
 
-/// Appends the tokens of a group of entries on one worker.
-fn advance(model: &Model, rope: &Rope, group: &mut [Entry<'_>], out: &mut [f32], b: &mut Buffers) {
-    let (d, f, w) = (model.config.hidden_size, model.config.intermediate_size, &model.weights);
-    let eps = model.config.rms_norm_eps as f32;
-    let heads = model.heads();
-    let (width, qw, kvw) = (heads.qkv_width(), heads.q_width(), heads.kv_width());
-    b.tokens.clear();
-    for e in group.iter_mut() {
-        assert!(!e.tokens.is_empty(), "an entry needs at least one token");
-        b.tokens.extend_from_slice(e.tokens);
-        e.sequence.layers.resize_with(model.config.num_layers, LayerCache::default);
-    }
-    let n = b.tokens.len();
-    for (buffer, len) in [
-        (&mut b.x, n * d),
-        (&mut b.normed, n * d),
-        (&mut b.qkv, n * width),
-        (&mut b.attended, n * qw),
-        (&mut b.gate_up, n * 2 * f),
-        (&mut b.act, n * f),
-    ] {
-        buffer.resize(len, 0.0);
-    }
-    embedding::forward(&mut b.x, &w[model.layout.embedding.clone()], &b.tokens, d);
-    let mut positions: Vec<u32> = Vec::new();
-    for (l, layer) in model.layout.layers.iter().enumerate() {
-        norm::forward(&mut b.normed, &b.x, &w[layer.attention_norm.clone()], eps);
-        matmul::nt(&mut b.qkv, &b.normed, &w[layer.qkv.clone()], (n, width, d), 0.0);
-        if let Some(bias) = &layer.qkv_bias {
-            add_bias(&mut b.qkv, &w[bias.clone()]);
-        }
-        let head_norm = head_norm(model, layer);
-        let mut row = 0;
+    /// Appends the tokens of a group of entries.
+    fn advance(&self, group: &mut [Entry<'_>], out: &mut [f32], b: &mut Buffers, wide: bool) {
+        let model = self.model;
+        let (d, f, w) = (model.config.hidden_size, model.config.intermediate_size, &model.weights);
+        let eps = model.config.rms_norm_eps as f32;
+        let heads = model.heads();
+        let (width, qw, kvw) = (heads.qkv_width(), heads.q_width(), heads.kv_width());
+        let multiply = if wide { wide_product } else { product };
+        b.tokens.clear();
         for e in group.iter_mut() {
-            let rows = &mut b.qkv[row * width..(row + e.tokens.len()) * width];
-            positions.clear();
-            positions.extend((e.sequence.len as u32..).take(e.tokens.len()));
-            rope::prepare_rows(rows, (width, qw + kvw), heads.query, rope, &positions, head_norm);
-            let cache = &mut e.sequence.layers[l];
-            for row in rows.chunks_exact(width) {
-                cache.keys.extend_from_slice(&row[qw..qw + kvw]);
-                cache.values.extend_from_slice(&row[qw + kvw..]);
-            }
-            let attended = &mut b.attended[row * qw..(row + e.tokens.len()) * qw];
-            attend_cached(attended, rows, cache, e.sequence.len, heads, &mut b.strip);
-            row += e.tokens.len();
+            assert!(!e.tokens.is_empty(), "an entry needs at least one token");
+            b.tokens.extend_from_slice(e.tokens);
+            e.sequence.layers.resize_with(model.config.num_layers, Vec::new);
         }
-        matmul::nt(&mut b.x, &b.attended, &w[layer.output.clone()], (n, d, qw), 1.0);
-        norm::forward(&mut b.normed, &b.x, &w[layer.mlp_norm.clone()], eps);
-        matmul::nt(&mut b.gate_up, &b.normed, &w[layer.gate_up.clone()], (n, 2 * f, d), 0.0);
-        swiglu::forward(&mut b.act, &b.gate_up, f);
-        matmul::nt(&mut b.x, &b.act, &w[layer.down.clone()], (n, d, f), 1.0);
+        let n = b.tokens.len();
+        for (buffer, len) in [
+            (&mut b.x, n * d),
+            (&mut b.normed, n * d),
+            (&mut b.qkv, n * width),
+            (&mut b.attended, n * qw),
+            (&mut b.gate_up, n * 2 * f),
+            (&mut b.act, n * f),
+        ] {
+            buffer.resize(len, 0.0);
+        }
+        embedding::forward(&mut b.x, &w[model.layout.embedding.clone()], &b.tokens, d);
+        let mut positions: Vec<u32> = Vec::new();
+        for (l, layer) in model.layout.layers.iter().enumerate() {
+            let panels = &self.layers[l];
+            norm::forward(&mut b.normed, &b.x, &w[layer.attention_norm.clone()], eps);
+            multiply(Output::set(&mut b.qkv, width), Matrix::new(&b.normed, d), n, &panels.qkv);
+            if let Some(range) = &layer.qkv_bias {
+                bias::forward(&mut b.qkv, &w[range.clone()]);
+            }
+            let head_norm = head_norm(model, layer);
+            let mut row = 0;
+            for e in group.iter_mut() {
+                let count = e.tokens.len();
+                let rows = &mut b.qkv[row * width..(row + count) * width];
+                positions.clear();
+                positions.extend((e.sequence.len as u32..).take(count));
+                rope::prepare_rows(rows, (width, qw + kvw), heads.query, &self.rope, &positions, head_norm);
+                let pages = &mut e.sequence.layers[l];
+                for (i, row) in rows.chunks_exact(width).enumerate() {
+                    let at = e.sequence.len + i;
+                    if at / PAGE == pages.len() {
+                        pages.push(Arc::new(Page::new(heads)));
+                    }
+                    // A page that another sequence shares is copied first.
+                    Arc::make_mut(&mut pages[at / PAGE]).store(at % PAGE, row, heads);
+                }
+                attend_pages(&mut b.attended[row * qw..][..count * qw], rows, pages, e.sequence.len, heads);
+                row += count;
+            }
+            multiply(Output::add(&mut b.x, d), Matrix::new(&b.attended, qw), n, &panels.output);
+            norm::forward(&mut b.normed, &b.x, &w[layer.mlp_norm.clone()], eps);
+            multiply(Output::set(&mut b.gate_up, 2 * f), Matrix::new(&b.normed, d), n, &panels.gate_up);
+            swiglu::forward(&mut b.act, &b.gate_up, f);
+            multiply(Output::add(&mut b.x, d), Matrix::new(&b.act, f), n, &panels.down);
+        }
+        let mut row = 0;
+        for (i, e) in group.iter_mut().enumerate() {
+            row += e.tokens.len();
+            e.sequence.len += e.tokens.len();
+            b.x.copy_within((row - 1) * d..row * d, i * d);
+        }
+        let m = group.len();
+        let final_norm = &w[model.layout.final_norm.clone()];
+        norm::forward(&mut b.normed[..m * d], &b.x[..m * d], final_norm, eps);
+        multiply(Output::set(out, model.config.vocab_size), Matrix::new(&b.normed, d), m, &self.head);
     }
-    let mut row = 0;
-    for (i, e) in group.iter_mut().enumerate() {
-        row += e.tokens.len();
-        e.sequence.len += e.tokens.len();
-        b.x.copy_within((row - 1) * d..row * d, i * d);
-    }
-    let m = group.len();
-    let final_norm = &w[model.layout.final_norm.clone()];
-    norm::forward(&mut b.normed[..m * d], &b.x[..m * d], final_norm, eps);
-    let head = &w[model.layout.head.clone()];
-    matmul::nt(out, &b.normed[..m * d], head, (m, model.config.vocab_size, d), 0.0);
 }
 
-/// Attention of the new rows of one sequence over its cache, which already holds their keys.
-fn attend_cached(
-    out: &mut [f32],
-    qkv: &[f32],
-    cache: &LayerCache,
-    before: usize,
-    heads: Heads,
-    strip: &mut Vec<f32>,
-) {
-    let (width, qw, kvw, hd) = (heads.qkv_width(), heads.q_width(), heads.kv_width(), heads.dim);
-    let group = heads.query / heads.kv;
-    let scale = heads.scale();
-    let rows = qkv.len() / width;
-    let span = |g: usize, len: usize| Span {
-        k: cache.keys[g * hd..].as_ptr(),
-        v: cache.values[g * hd..].as_ptr(),
-        len,
-        row: kvw,
-    };
-    if rows == 1 && group <= BLOCK {
-        // One new token: the query heads that share keys are handled as rows of one product.
+/// Attention of the new rows of one sequence over its pages, which already hold their keys.
+fn attend_pages(out: &mut [f32], qkv: &[f32], pages: &[Arc<Page>], before: usize, heads: Heads) {
+    let (width, qw, hd) = (heads.qkv_width(), heads.q_width(), heads.dim);
+    let (rows, group) = (qkv.len() / width, heads.group());
+    with_tiles(|tiles| {
         for g in 0..heads.kv {
-            let q = Queries { ptr: qkv[g * group * hd..].as_ptr(), rows: group, row: hd, causal: 0 };
-            let to = out[g * group * hd..(g + 1) * group * hd].as_mut_ptr();
-            // SAFETY: the queries, the cache rows and the result are inside the slices given.
-            unsafe { attend(q, &[span(g, before + 1)], hd, scale, strip, to, hd, |_, _| {}) };
+            if rows == 1 && group <= ROWS {
+                // One new token: the query heads that share keys are the rows of one tile.
+                tiles.load(&qkv[heads.query_column(g * group)..], hd, group, hd, heads.scale());
+                let strips = pages.iter().enumerate().map(|(p, page)| {
+                    page.strip(g, heads, PAGE.min(before + 1 - p * PAGE), PAGE as isize)
+                });
+                // SAFETY: a page holds whole panels of `PAGE` keys and values.
+                unsafe {
+                    attend(tiles, group, heads, strips, |i, sum, _| {
+                        out[(g * group + i) * hd..][..hd].copy_from_slice(sum);
+                    });
+                }
+                continue;
+            }
+            for h in g * group..(g + 1) * group {
+                for a in (0..rows).step_by(ROWS) {
+                    let m = ROWS.min(rows - a);
+                    let queries = &qkv[a * width + heads.query_column(h)..];
+                    tiles.load(queries, width, m, hd, heads.scale());
+                    let end = before + a + m;
+                    let strips = pages.iter().take(end.div_ceil(PAGE)).enumerate().map(|(p, page)| {
+                        let diagonal = (before + a + 1) as isize - (p * PAGE) as isize;
+                        page.strip(g, heads, PAGE.min(end - p * PAGE), diagonal)
+                    });
+                    // SAFETY: as above.
+                    unsafe {
+                        attend(tiles, m, heads, strips, |i, sum, _| {
+                            out[(a + i) * qw + h * hd..][..hd].copy_from_slice(sum);
+                        });
+                    }
+                }
+            }
         }
-        return;
-    }
-    for a in (0..rows).step_by(BLOCK) {
-        let b = rows.min(a + BLOCK);
-        for h in 0..heads.query {
-            let q =
-                Queries { ptr: qkv[a * width + h * hd..].as_ptr(), rows: b - a, row: width, causal: b - a };
-            let to = out[a * qw + h * hd..].as_mut_ptr();
-            // SAFETY: as above.
-            unsafe { attend(q, &[span(h / group, before + b)], hd, scale, strip, to, qw, |_, _| {}) };
-        }
-    }
+    });
 }

@@ -6,6 +6,7 @@ use crate::checkpoint::{self, StoredDtype, TextFiles, Weights};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::kernels::attention::Heads;
+use crate::kernels::tile::Precision;
 use crate::parameters::Parameters;
 
 /// Architecture, layout and parameters.
@@ -17,6 +18,8 @@ pub struct Model {
     pub layout: Parameters,
     /// All parameters, in the order of `layout`.
     pub weights: Vec<f32>,
+    /// How numbers enter its matrix products; f32 unless set.
+    pub precision: Precision,
 }
 
 impl Model {
@@ -44,7 +47,7 @@ impl Model {
                 }
             }
         }
-        Model { config, layout, weights }
+        Model { config, layout, weights, precision: Precision::F32 }
     }
 
     /// Reads a Hugging Face folder.
@@ -61,7 +64,7 @@ impl Model {
         for t in &layout.tensors {
             file.read_into(&t.name, &t.shape, &mut weights[t.range.clone()])?;
         }
-        Ok(Model { config, layout, weights })
+        Ok(Model { config, layout, weights, precision: Precision::F32 })
     }
 
     /// Writes a Hugging Face folder that other tools load.

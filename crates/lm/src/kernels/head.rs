@@ -4,12 +4,20 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{math, matmul};
+use super::buffer::Buffer;
+use super::math;
+use super::matmul::{CHUNK, Output, gradient, product};
+use super::panel::{Matrix, Panels};
+use super::tile::{Precision, kernels};
 
 /// Floats of logits held at once (before the minimum of [`MIN_ROWS`] rows).
 const CHUNK_FLOATS: usize = 1 << 21;
-/// Rows per chunk at the least: fewer make the matrix products slow.
-const MIN_ROWS: usize = 64;
+
+/// Rows held at the least: the weight is laid out anew for each lot of rows.
+const MIN_ROWS: usize = 4 * CHUNK;
+
+/// Tokens of the vocabulary whose weights are laid out at once.
+const VOCAB_BLOCK: usize = 8192;
 
 /// What the model says about one chosen token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,53 +68,103 @@ pub fn softmax_row(logits: &mut [f32], token: usize, inverse_t: f32) -> TokenSta
     TokenStats { logprob: chosen - ln, entropy: ln - weighted * inverse }
 }
 
-/// Statistics of every target from its normalised hidden row.
+/// The head's operands.
+pub struct Head<'a> {
+    /// Normalised hidden rows, `[targets, d]`.
+    pub hidden: &'a [f32],
+    /// Weight, `[vocab, d]`.
+    pub weight: &'a [f32],
+    /// Token of each target.
+    pub tokens: &'a [u32],
+    /// Divides the logits.
+    pub temperature: f32,
+    /// How numbers enter the products.
+    pub precision: Precision,
+}
+
+/// Working memory of [`run`].
+#[derive(Debug, Default)]
+pub struct HeadBuffers {
+    logits: Buffer<f32>,
+    weight: Panels,
+    hidden: Panels,
+}
+
+/// Statistics of every target.
 ///
-/// `hidden` is `[targets, d]`, `weight` is `[vocab, d]`; logits are divided by `temperature`. With
-/// `grad`, the loss is asked for each target's gradient, which is propagated at once:
+/// With `grad`, the loss is asked for each target's gradient, which is propagated at once:
 /// `dz = dlogprob (onehot - p) - dentropy p (ln p + H)`.
-pub fn run(
-    hidden: &[f32],
-    weight: &[f32],
-    tokens: &[u32],
-    temperature: f32,
-    buffer: &mut Vec<f32>,
-    mut grad: Option<HeadGrad<'_>>,
-) -> Vec<TokenStats> {
-    let n = tokens.len();
+pub fn run(head: &Head<'_>, buffers: &mut HeadBuffers, mut grad: Option<HeadGrad<'_>>) -> Vec<TokenStats> {
+    let n = head.tokens.len();
     if n == 0 {
         return Vec::new();
     }
-    let d = hidden.len() / n;
-    let vocab = weight.len() / d;
+    let d = head.hidden.len() / n;
+    let vocab = head.weight.len() / d;
     let rows = (CHUNK_FLOATS / vocab).max(MIN_ROWS).min(n);
-    buffer.resize(buffer.len().max(rows * vocab), 0.0);
-    let inverse_t = 1.0 / temperature;
     let mut stats = vec![TokenStats::default(); n];
     for first in (0..n).step_by(rows) {
-        let m = rows.min(n - first);
-        let logits = &mut buffer[..m * vocab];
-        matmul::nt(logits, &hidden[first * d..(first + m) * d], weight, (m, vocab, d), 0.0);
+        let end = n.min(first + rows);
+        let logits = buffers.logits.take((end - first) * vocab);
+        let hidden = &head.hidden[first * d..end * d];
         let loss = grad.as_ref().map(|g| g.loss);
-        logits
-            .par_chunks_mut(vocab)
-            .zip(stats[first..first + m].par_iter_mut())
-            .enumerate()
-            .with_min_len(8)
-            .for_each(|(i, (row, stats))| {
-                let token = tokens[first + i] as usize;
-                *stats = softmax_row(row, token, inverse_t);
-                if let Some(loss) = loss {
-                    let g = loss(first + i, *stats);
-                    logit_grad(row, token, g, stats.entropy, inverse_t);
-                }
-            });
+        logits_and_stats(head, logits, hidden, &mut buffers.weight, &mut stats[first..end], first, loss);
         if let Some(grad) = &mut grad {
-            matmul::nn(&mut grad.hidden[first * d..(first + m) * d], logits, weight, (m, d, vocab), 0.0);
-            matmul::tn(grad.weight, logits, &hidden[first * d..(first + m) * d], (vocab, d, m), 1.0);
+            let format = kernels().activation_format(head.precision);
+            buffers.hidden.fill(Matrix::new(hidden, d), end - first, d, format);
+            let dhidden = &mut grad.hidden[first * d..end * d];
+            for (block, dweight) in grad.weight.chunks_mut(VOCAB_BLOCK * d).enumerate() {
+                let (token, count) = (block * VOCAB_BLOCK, dweight.len() / d);
+                let weight = Matrix::new(&head.weight[token * d..][..count * d], d);
+                buffers.weight.fill(weight, count, d, kernels().weight_format(head.precision));
+                let panels = &buffers.weight;
+                let chunks = dhidden.par_chunks_mut(CHUNK * d).zip(logits.par_chunks(CHUNK * vocab));
+                chunks.for_each(|(dhidden, logits)| {
+                    let out = Output { data: dhidden, stride: d, add: block > 0 };
+                    product(out, Matrix::new(logits, vocab).from(0, token), logits.len() / vocab, panels);
+                });
+                gradient(dweight, Matrix::new(logits, vocab).from(0, token), count, &buffers.hidden);
+            }
         }
     }
     stats
+}
+
+/// Logits of some rows, which become probabilities, or with `loss` the gradient of the logits.
+fn logits_and_stats(
+    head: &Head<'_>,
+    logits: &mut [f32],
+    hidden: &[f32],
+    panels: &mut Panels,
+    stats: &mut [TokenStats],
+    first: usize,
+    loss: Option<LossGrad<'_>>,
+) {
+    let d = hidden.len() / stats.len();
+    let vocab = logits.len() / stats.len();
+    let blocks = vocab.div_ceil(VOCAB_BLOCK);
+    let inverse_t = 1.0 / head.temperature;
+    for (block, weight) in head.weight.chunks(VOCAB_BLOCK * d).enumerate() {
+        let count = weight.len() / d;
+        panels.fill_transposed(Matrix::new(weight, d), d, count, kernels().weight_format(head.precision));
+        let panels = &*panels;
+        let chunks = logits.par_chunks_mut(CHUNK * vocab).zip(hidden.par_chunks(CHUNK * d));
+        chunks.zip(stats.par_chunks_mut(CHUNK)).enumerate().for_each(|(chunk, ((logits, hidden), stats))| {
+            product(Output::set(&mut logits[block * VOCAB_BLOCK..], vocab), Matrix::new(hidden, d), stats.len(), panels);
+            if block + 1 < blocks {
+                return;
+            }
+            // The last block: the rows are complete, and still in the cache where there is one block.
+            for (i, (row, stats)) in logits.chunks_exact_mut(vocab).zip(stats).enumerate() {
+                let number = first + chunk * CHUNK + i;
+                let token = head.tokens[number] as usize;
+                *stats = softmax_row(row, token, inverse_t);
+                if let Some(loss) = loss {
+                    logit_grad(row, token, loss(number, *stats), stats.entropy, inverse_t);
+                }
+            }
+        });
+    }
 }
 
 /// Turns a row of probabilities into the gradient of its logits.

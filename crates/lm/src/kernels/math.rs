@@ -34,7 +34,7 @@ pub fn exp(x: f32) -> f32 {
 
 /// The sum of the lanes, in a fixed order.
 #[inline(always)]
-fn total(mut acc: [f32; LANES]) -> f32 {
+pub fn total(mut acc: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {

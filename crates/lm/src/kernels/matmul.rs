@@ -1,160 +1,167 @@
-//! Matrix products on the `gemm` crate, split into pieces of fixed size.
-//!
-//! The names say which operand is transposed in memory: with row-major `a` and `b`,
-//! `nt` is `a bᵀ` (a projection), `nn` is `a b` (its input gradient) and `tn` is `aᵀ b` (its weight
-//! gradient).
+//! Matrix products: of activations with a weight matrix, and of two activations for its gradient.
 
-use gemm::Parallelism;
+use std::cell::RefCell;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::SharedMut;
+use super::buffer::Buffer;
+use super::panel::{Matrix, Panels, block_depth, pack_columns, pack_rows, steps};
+use super::tile::{COLUMNS, DEPTH, Layout, ROWS, kernels};
 
-/// Rows (or columns) of the result that one piece of work computes.
-const PIECE: usize = 256;
+/// Rows of activations that one piece of work takes through a layer: what it makes of them stays in the
+/// second-level cache.
+pub const CHUNK: usize = 8 * ROWS;
 
-/// Below this many multiplications a product is not worth splitting.
-const SPLIT_FROM: usize = 1 << 21;
+/// Words of the left operand that are laid out at a time; they stay in the second-level cache.
+const LEFT_WORDS: usize = 1 << 17;
 
-/// A read-only matrix seen through strides: element `(i, j)` is at `i * row + j * col`.
-#[derive(Clone, Copy)]
-pub struct View {
-    /// Address of element (0, 0).
-    pub ptr: *const f32,
+/// Rows of a weight gradient that one piece of work computes.
+const GRADIENT_ROWS: usize = 8 * ROWS;
+
+thread_local! {
+    /// Tiles of the left operand; one buffer a thread, so that nothing is allocated in a step.
+    static TILES: RefCell<Buffer<u32>> = const { RefCell::new(Buffer::new()) };
+}
+
+/// Calls `work` with this thread's buffer of at least `words` words.
+fn with_tiles<R>(words: usize, work: impl FnOnce(&mut [u32]) -> R) -> R {
+    TILES.with_borrow_mut(|tiles| work(tiles.take(words)))
+}
+
+/// The result of a product: rows of `stride` floats of which the leading ones are written.
+pub struct Output<'a> {
+    /// The rows.
+    pub data: &'a mut [f32],
     /// Distance between rows, in floats.
-    pub row: usize,
-    /// Distance between columns, in floats.
-    pub col: usize,
+    pub stride: usize,
+    /// Whether the product is added to what is there.
+    pub add: bool,
 }
 
-// SAFETY: a read-only address; the product functions only read through it while it is borrowed.
-unsafe impl Send for View {}
-// SAFETY: as above.
-unsafe impl Sync for View {}
-
-impl View {
-    /// The matrix from row `r` on.
-    fn row_offset(self, r: usize) -> View {
-        View { ptr: self.ptr.wrapping_add(r * self.row), ..self }
+impl<'a> Output<'a> {
+    /// Replaces what is there.
+    pub fn set(data: &'a mut [f32], stride: usize) -> Self {
+        Output { data, stride, add: false }
     }
 
-    /// The matrix from column `c` on.
-    fn col_offset(self, c: usize) -> View {
-        View { ptr: self.ptr.wrapping_add(c * self.col), ..self }
+    /// Adds to what is there.
+    pub fn add(data: &'a mut [f32], stride: usize) -> Self {
+        Output { data, stride, add: true }
+    }
+
+    /// Refuses results of less than `rows x columns`.
+    fn check(&self, rows: usize, columns: usize) {
+        let needed = if rows == 0 { 0 } else { (rows - 1) * self.stride + columns };
+        assert!(self.data.len() >= needed, "matrix product: result too small");
     }
 }
 
-/// `dst = beta * dst + alpha * a b` for strided operands, on the calling thread.
+/// `out[rows, b.columns] (+)= a[rows, b.depth] b`, on the calling thread.
 ///
-/// `a` is `m x k`, `b` is `k x n`; `dst` is `m x n` with rows `dst_row` floats apart.
+/// An element's value does not depend on the other rows.
+pub fn product(out: Output<'_>, a: Matrix<'_>, rows: usize, b: &Panels) {
+    out.check(rows, b.columns());
+    let (stride, add) = (out.stride, out.add);
+    // SAFETY: the result holds `rows` rows of `b.columns` floats (checked above).
+    unsafe { panels_product(SharedMut::new(out.data), (stride, add), a, rows, b, 0..b.count()) }
+}
+
+/// [`product`] for some of the panels of `b`.
 ///
 /// # Safety
-/// Every element named by the shapes and strides is valid to read (`a`, `b`) or to read and write
-/// (`dst`), and `dst` overlaps neither operand nor anything another thread uses.
-#[allow(clippy::too_many_arguments)]
-pub unsafe fn strided(
-    (m, n, k): (usize, usize, usize),
-    dst: *mut f32,
-    dst_row: usize,
-    beta: f32,
-    a: View,
-    b: View,
-    alpha: f32,
+/// `out` holds `rows` rows, `stride` floats apart, and nobody else uses the columns of these panels.
+unsafe fn panels_product(
+    out: SharedMut,
+    (stride, add): (usize, bool),
+    a: Matrix<'_>,
+    rows: usize,
+    b: &Panels,
+    panels: Range<usize>,
 ) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    // SAFETY: shapes and strides are promised by the caller. The crate computes
-    // dst = alpha' * dst + beta' * a b, with alpha' and beta' in this order.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst,
-            1,
-            dst_row as isize,
-            beta != 0.0,
-            a.ptr,
-            a.col as isize,
-            a.row as isize,
-            b.ptr,
-            b.col as isize,
-            b.row as isize,
-            beta,
-            alpha,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
-}
-
-/// Splits an `m x n` result along its longer side and computes the pieces in parallel.
-fn split((m, n, k): (usize, usize, usize), dst: &mut [f32], beta: f32, a: View, b: View) {
-    assert!(dst.len() >= m * n, "matrix product: result too small");
-    let out = SharedMut::new(dst);
-    let piece = |(r0, r1): (usize, usize), (c0, c1): (usize, usize)| {
-        let (a, b) = (a.row_offset(r0), b.col_offset(c0));
-        // SAFETY: pieces are disjoint blocks of `dst`, which is borrowed mutably; the operands'
-        // lengths were checked by the public functions.
-        unsafe { strided((r1 - r0, c1 - c0, k), out.at(r0 * n + c0), n, beta, a, b, 1.0) }
-    };
-    if m * n * k < SPLIT_FROM {
-        piece((0, m), (0, n));
-    } else if m >= 2 * PIECE || m >= n {
-        let step = if m >= 2 * PIECE { PIECE } else { m.div_ceil(2) };
-        (0..m.div_ceil(step)).into_par_iter().for_each(|i| piece((i * step, m.min((i + 1) * step)), (0, n)));
-    } else {
-        let step = if n >= 2 * PIECE { PIECE } else { n.div_ceil(2) };
-        (0..n.div_ceil(step)).into_par_iter().for_each(|i| piece((0, m), (i * step, n.min((i + 1) * step))));
+    let block = block_depth(b.format());
+    let family = kernels().family(b.format(), Layout::Rows);
+    let height = rows.div_ceil(ROWS) * ROWS;
+    // Blocks of depth laid out together.
+    let together = (LEFT_WORDS / (height * DEPTH)).max(1);
+    for outer in (0..b.depth()).step_by(together * block) {
+        let end = b.depth().min(outer + together * block);
+        with_tiles(height * DEPTH * together, |tiles| {
+            for (k, tiles) in (outer..end).step_by(block).zip(tiles.chunks_exact_mut(height * DEPTH)) {
+                pack_rows(tiles, a.from(0, k), rows, block.min(end - k), b.format());
+            }
+            for p in panels.clone() {
+                let left = p * COLUMNS;
+                let width = COLUMNS.min(b.columns() - left);
+                for (k, tiles) in (outer..end).step_by(block).zip(tiles.chunks_exact(height * DEPTH)) {
+                    let panel = b.panel(p, steps(k, b.format())).as_ptr();
+                    let count = steps(block.min(end - k), b.format());
+                    for (row, tile) in (0..rows).step_by(ROWS).zip(tiles.chunks_exact(ROWS * DEPTH)) {
+                        let kernel = family[ROWS.min(rows - row) - 1];
+                        // SAFETY: the tile holds these rows and steps, the panel as many steps, and the
+                        // result `width` columns of these rows, as the caller promises.
+                        unsafe {
+                            let c = out.at(row * stride + left);
+                            kernel(count, tile.as_ptr(), panel, c, stride, width, add || k > 0);
+                        }
+                    }
+                }
+            }
+        });
     }
 }
 
-/// Refuses operands that do not hold `m x k` and `n x k` floats.
-fn check(a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize)) {
-    assert!(a.len() >= m * k && b.len() >= n * k, "matrix product: operand too small");
+/// [`product`] with the columns divided among the threads: for few rows.
+pub fn wide_product(out: Output<'_>, a: Matrix<'_>, rows: usize, b: &Panels) {
+    /// Panels of one piece of work.
+    const PIECE: usize = 4;
+    out.check(rows, b.columns());
+    let (stride, add) = (out.stride, out.add);
+    let shared = SharedMut::new(out.data);
+    (0..b.count().div_ceil(PIECE)).into_par_iter().for_each(|piece| {
+        let panels = piece * PIECE..b.count().min((piece + 1) * PIECE);
+        // SAFETY: the result is large enough (checked above), and pieces write disjoint columns.
+        unsafe { panels_product(shared, (stride, add), a, rows, b, panels) };
+    });
 }
 
-/// `dst[m, n] = beta * dst + a[m, k] b[n, k]ᵀ`.
-pub fn nt(dst: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize), beta: f32) {
-    check(a, b, (m, n, k));
-    split(
-        (m, n, k),
-        dst,
-        beta,
-        View { ptr: a.as_ptr(), row: k, col: 1 },
-        View { ptr: b.as_ptr(), row: 1, col: k },
-    );
-}
-
-/// `dst[m, n] = beta * dst + a[m, k] b[k, n]`.
-pub fn nn(dst: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize), beta: f32) {
-    check(a, b, (m, n, k));
-    split(
-        (m, n, k),
-        dst,
-        beta,
-        View { ptr: a.as_ptr(), row: k, col: 1 },
-        View { ptr: b.as_ptr(), row: n, col: 1 },
-    );
-}
-
-/// `dst[m, n] = beta * dst + a[k, m]ᵀ b[k, n]`.
-pub fn tn(dst: &mut [f32], a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize), beta: f32) {
-    check(a, b, (m, n, k));
-    split(
-        (m, n, k),
-        dst,
-        beta,
-        View { ptr: a.as_ptr(), row: 1, col: m },
-        View { ptr: b.as_ptr(), row: n, col: 1 },
-    );
+/// `grad[outputs, x.columns] += dyᵀ x`, summed over the rows of `dy[rows, outputs]` and `x`, in parallel.
+///
+/// `x` holds the inputs of the rows in the format that the product is to have.
+pub fn gradient(grad: &mut [f32], dy: Matrix<'_>, outputs: usize, x: &Panels) {
+    let inputs = x.columns();
+    assert_eq!(grad.len(), outputs * inputs, "weight gradient of another size");
+    let block = block_depth(x.format());
+    let family = kernels().family(x.format(), Layout::Columns);
+    grad.par_chunks_mut(GRADIENT_ROWS * inputs).enumerate().for_each(|(piece, grad)| {
+        let (first, count) = (piece * GRADIENT_ROWS, grad.len() / inputs);
+        with_tiles(GRADIENT_ROWS * DEPTH, |tiles| {
+            for k in (0..x.depth()).step_by(block) {
+                let depth = block.min(x.depth() - k);
+                let steps_here = steps(depth, x.format());
+                pack_columns(tiles, dy.from(k, first), count, depth, x.format());
+                for p in 0..x.count() {
+                    let left = p * COLUMNS;
+                    let width = COLUMNS.min(inputs - left);
+                    let panel = x.panel(p, steps(k, x.format())).as_ptr();
+                    let tiles = tiles.chunks_exact(steps_here * ROWS);
+                    for (row, tile) in (0..count).step_by(ROWS).zip(tiles) {
+                        let kernel = family[ROWS.min(count - row) - 1];
+                        let c = grad[row * inputs + left..].as_mut_ptr();
+                        // SAFETY: as in `panels_product`.
+                        unsafe { kernel(steps_here, tile.as_ptr(), panel, c, inputs, width, true) };
+                    }
+                }
+            }
+        });
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::tile::Precision;
 
     fn fill(n: usize, seed: f32) -> Vec<f32> {
         (0..n).map(|i| ((i as f32 + seed) * 12.9898).sin()).collect()
@@ -162,23 +169,32 @@ mod tests {
 
     #[test]
     fn every_form_equals_the_definition() {
-        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (64, 33, 17), (700, 40, 96), (40, 700, 96), (1, 300, 64)] {
-            let (a, b) = (fill(m * k, 0.1), fill(n * k, 0.7));
-            let want: Vec<f32> = (0..m * n)
-                .map(|e| {
-                    (0..k).map(|p| a[e / n * k + p] as f64 * b[e % n * k + p] as f64).sum::<f64>() as f32
-                })
-                .collect();
-            let at: Vec<f32> = (0..k * m).map(|e| a[e % m * k + e / m]).collect();
-            let bt: Vec<f32> = (0..k * n).map(|e| b[e % n * k + e / n]).collect();
-            let mut results = [vec![0.0; m * n], vec![0.0; m * n], vec![1.0; m * n]];
-            nt(&mut results[0], &a, &b, (m, n, k), 0.0);
-            nn(&mut results[1], &a, &bt, (m, n, k), 0.0);
-            tn(&mut results[2], &at, &bt, (m, n, k), 1.0);
-            results[2].iter_mut().for_each(|v| *v -= 1.0);
-            for got in &results {
-                for (g, w) in got.iter().zip(&want) {
-                    assert!((g - w).abs() < 1e-4, "{m}x{n}x{k}: {g} != {w}");
+        let shapes = [(1, 1, 1), (3, 5, 7), (64, 33, 17), (200, 40, 1300), (40, 300, 96), (1, 300, 515)];
+        for precision in [Precision::F32, Precision::Bf16] {
+            let weights = kernels().weight_format(precision);
+            let activations = kernels().activation_format(precision);
+            // Each of the k products of numbers below 1 is off by at most 2^-8 in bf16.
+            let bound = |k: usize| if precision == Precision::F32 { 1e-3 } else { 0.01 * (k as f64).sqrt() };
+            for (m, n, k) in shapes {
+                let (a, b) = (fill(m * k, 0.1), fill(n * k, 0.7));
+                let want = |e: usize| -> f64 {
+                    (0..k).map(|p| a[e / n * k + p] as f64 * b[e % n * k + p] as f64).sum()
+                };
+                let at: Vec<f32> = (0..k * m).map(|e| a[e % m * k + e / m]).collect();
+                let bt: Vec<f32> = (0..k * n).map(|e| b[e % n * k + e / n]).collect();
+                let mut results = [vec![1.0; m * n], vec![0.0; m * n], vec![1.0; m * n]];
+                let mut panels = Panels::default();
+                panels.fill_transposed(Matrix::new(&b, k), k, n, weights);
+                product(Output::add(&mut results[0], n), Matrix::new(&a, k), m, &panels);
+                panels.fill(Matrix::new(&bt, n), k, n, weights);
+                wide_product(Output::set(&mut results[1], n), Matrix::new(&a, k), m, &panels);
+                panels.fill(Matrix::new(&bt, n), k, n, activations);
+                gradient(&mut results[2], Matrix::new(&at, m), m, &panels);
+                for (got, before) in results.iter().zip([1.0, 0.0, 1.0]) {
+                    for (e, g) in got.iter().enumerate() {
+                        let want = want(e) + before;
+                        assert!((*g as f64 - want).abs() < bound(k), "{precision:?} {m}x{n}x{k}: {g} != {want}");
+                    }
                 }
             }
         }

@@ -7,13 +7,17 @@
 //! the number of threads, so results do not either.
 
 pub mod attention;
+pub mod bias;
+pub mod buffer;
 pub mod embedding;
 pub mod head;
 pub mod math;
 pub mod matmul;
 pub mod norm;
 pub mod rope;
+pub mod panel;
 pub mod swiglu;
+pub mod tile;
 
 /// A mutable base address that several workers share, each writing places no other one touches.
 #[derive(Clone, Copy)]

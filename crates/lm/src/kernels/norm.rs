@@ -1,21 +1,12 @@
 //! RMSNorm: `y = w * x / sqrt(mean(x²) + eps)`, over whole rows or over each head of a row.
 
 use multiversion::multiversion;
-use rayon::prelude::*;
 
 use super::math;
 
-/// Rows per piece of work.
-const ROWS: usize = 64;
-
 /// Normalises every row of `x[rows, w.len()]` into `y`.
-pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], eps: f32) {
-    let d = w.len();
-    y.par_chunks_mut(ROWS * d).zip(x.par_chunks(ROWS * d)).for_each(|(y, x)| forward_rows(y, x, w, eps));
-}
-
 #[multiversion(targets = "simd")]
-fn forward_rows(y: &mut [f32], x: &[f32], w: &[f32], eps: f32) {
+pub fn forward(y: &mut [f32], x: &[f32], w: &[f32], eps: f32) {
     for (y, x) in y.chunks_exact_mut(w.len()).zip(x.chunks_exact(w.len())) {
         row(y, x, w, eps);
     }
@@ -62,30 +53,24 @@ pub fn row_backward(
     }
 }
 
-/// Adds the input gradient of [`forward`] to `dx` and the weight gradient to `dw`.
-pub fn backward(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], w: &[f32], eps: f32) {
-    let d = w.len();
-    let partial: Vec<Vec<f32>> = dx
-        .par_chunks_mut(ROWS * d)
-        .zip(dy.par_chunks(ROWS * d).zip(x.par_chunks(ROWS * d)))
-        .map(|(dx, (dy, x))| {
-            let mut dw = vec![0.0; d];
-            backward_rows(dx, &mut dw, dy, x, w, eps);
-            dw
-        })
-        .collect();
-    for p in partial {
-        for (a, b) in dw.iter_mut().zip(p) {
-            *a += b;
-        }
-    }
-}
-
+/// Writes `base` (zero without one) plus the input gradient of [`forward`] to `dx`, and adds the weight
+/// gradient to `dw`.
 #[multiversion(targets = "simd")]
-fn backward_rows(dx: &mut [f32], dw: &mut [f32], dy: &[f32], x: &[f32], w: &[f32], eps: f32) {
+pub fn backward(
+    dx: &mut [f32],
+    base: Option<&[f32]>,
+    dw: &mut [f32],
+    dy: &[f32],
+    x: &[f32],
+    w: &[f32],
+    eps: f32,
+) {
     let d = w.len();
-    let rows = dx.chunks_exact_mut(d).zip(dy.chunks_exact(d)).zip(x.chunks_exact(d));
-    for ((dx, dy), x) in rows {
+    match base {
+        Some(base) => dx.copy_from_slice(base),
+        None => dx.fill(0.0),
+    }
+    for ((dx, dy), x) in dx.chunks_exact_mut(d).zip(dy.chunks_exact(d)).zip(x.chunks_exact(d)) {
         row_backward(dx, dw, dy, x, w, eps, true);
     }
 }

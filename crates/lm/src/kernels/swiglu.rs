@@ -1,22 +1,12 @@
 //! The gate of the feed-forward layer: `silu(gate) * up`, `silu(x) = x / (1 + e^-x)`.
 
 use multiversion::multiversion;
-use rayon::prelude::*;
 
 use super::math::{self, LANES};
 
-/// Rows per piece of work.
-const ROWS: usize = 32;
-
 /// `act[rows, f]` from `gate_up[rows, 2 f]`, whose rows hold the gate first.
-pub fn forward(act: &mut [f32], gate_up: &[f32], f: usize) {
-    act.par_chunks_mut(ROWS * f)
-        .zip(gate_up.par_chunks(ROWS * 2 * f))
-        .for_each(|(act, gate_up)| forward_rows(act, gate_up, f));
-}
-
 #[multiversion(targets = "simd")]
-fn forward_rows(act: &mut [f32], gate_up: &[f32], f: usize) {
+pub fn forward(act: &mut [f32], gate_up: &[f32], f: usize) {
     for (act, gu) in act.chunks_exact_mut(f).zip(gate_up.chunks_exact(2 * f)) {
         let (gate, up) = gu.split_at(f);
         let (act, act_tail) = act.as_chunks_mut::<LANES>();
@@ -41,32 +31,28 @@ fn silu(x: f32) -> (f32, f32) {
     (x * s, s * (1.0 + x * (1.0 - s)))
 }
 
-/// Replaces `gate_up` by its gradient, given the gradient of the activation.
-pub fn backward(gate_up: &mut [f32], dact: &[f32], f: usize) {
-    gate_up
-        .par_chunks_mut(ROWS * 2 * f)
-        .zip(dact.par_chunks(ROWS * f))
-        .for_each(|(gate_up, dact)| backward_rows(gate_up, dact, f));
-}
-
+/// Replaces `gate_up` by its gradient, given the gradient of the activation, which is computed again
+/// into `act`.
 #[multiversion(targets = "simd")]
-fn backward_rows(gate_up: &mut [f32], dact: &[f32], f: usize) {
-    for (gu, dact) in gate_up.chunks_exact_mut(2 * f).zip(dact.chunks_exact(f)) {
+pub fn backward(gate_up: &mut [f32], act: &mut [f32], dact: &[f32], f: usize) {
+    let rows = gate_up.chunks_exact_mut(2 * f).zip(act.chunks_exact_mut(f)).zip(dact.chunks_exact(f));
+    for ((gu, act), dact) in rows {
         let (gate, up) = gu.split_at_mut(f);
         let ((gate, gate_tail), (up, up_tail)) = (gate.as_chunks_mut::<LANES>(), up.as_chunks_mut::<LANES>());
-        let (dact, dact_tail) = dact.as_chunks::<LANES>();
-        for ((g, u), da) in gate.iter_mut().zip(up).zip(dact) {
-            let (mut dg, mut du) = (*g, *u);
+        let ((act, act_tail), (dact, dact_tail)) = (act.as_chunks_mut::<LANES>(), dact.as_chunks::<LANES>());
+        for (((g, u), a), da) in gate.iter_mut().zip(up).zip(act).zip(dact) {
+            let (mut dg, mut du, mut out) = (*g, *u, [0f32; LANES]);
             for lane in 0..LANES {
                 let (value, slope) = silu(dg[lane]);
+                out[lane] = value * du[lane];
                 dg[lane] = da[lane] * du[lane] * slope;
                 du[lane] = da[lane] * value;
             }
-            (*g, *u) = (dg, du);
+            (*g, *u, *a) = (dg, du, out);
         }
-        for ((g, u), da) in gate_tail.iter_mut().zip(up_tail).zip(dact_tail) {
+        for (((g, u), a), da) in gate_tail.iter_mut().zip(up_tail).zip(act_tail).zip(dact_tail) {
             let (value, slope) = silu(*g);
-            (*g, *u) = (da * *u * slope, da * value);
+            (*g, *u, *a) = (da * *u * slope, da * value, value * *u);
         }
     }
 }

@@ -1,0 +1,134 @@
+//! From the gradient of the targets' hidden rows to that of every parameter.
+
+use rayon::prelude::*;
+
+use super::forward::with_scratch;
+use super::{Workspace, head_norm, pieces};
+use crate::batch::TreeBatch;
+use crate::kernels::matmul::{CHUNK, Output, gradient, product};
+use crate::kernels::panel::Matrix;
+use crate::kernels::tile::kernels;
+use crate::kernels::{attention, bias, embedding, norm, rope, swiglu};
+use crate::model::Model;
+
+impl Workspace {
+    /// Propagates `dhidden` to every parameter.
+    pub(super) fn backward(&mut self, model: &Model, batch: &TreeBatch, grad: &mut [f32]) {
+        let (n, d, f) = (batch.rows(), model.config.hidden_size, model.config.intermediate_size);
+        let (heads, w) = (model.heads(), &model.weights);
+        let eps = model.config.rms_norm_eps as f32;
+        let (width, qw, hd) = (heads.qkv_width(), heads.q_width(), heads.dim);
+        let qk = qw + heads.kv_width();
+        let format = kernels().activation_format(model.precision);
+        let [dx, dx_next] = &mut self.dx;
+        let (mut dx, mut dx_next) = (dx.take(n * d), dx_next.take(n * d));
+        let angles = &self.rope;
+        let targets = batch.targets() * d;
+        let (final_norm, back) = (model.layout.final_norm.clone(), self.hidden_normed.take(targets));
+        let (dhidden, hidden) = (self.dhidden.get(targets), self.hidden.get(targets));
+        norm::backward(back, None, &mut grad[final_norm.clone()], dhidden, hidden, &w[final_norm], eps);
+        dx.fill(0.0);
+        for (row, &source) in back.chunks_exact(d).zip(batch.target_rows()) {
+            bias::backward(&mut dx[source as usize * d..][..d], row);
+        }
+        for (l, layer) in model.layout.layers.iter().enumerate().rev() {
+            let saved = &mut self.layers[l];
+            self.weights.backward(model, layer);
+            let panels = &self.weights;
+            let (normed, act) = (self.normed.take(n * d), self.act.take(n * f));
+            let dout = self.dout.take(n * qw);
+            let gate_up = saved.gate_up.take(n * 2 * f);
+            let norm_grads = self.norm_grads.take(n.div_ceil(CHUNK) * d);
+            let middle = saved.middle.get(n * d);
+            // Feed-forward layer, and the output projection's input.
+            pieces(dx_next, d, n)
+                .into_par_iter()
+                .zip(dx.par_chunks(CHUNK * d))
+                .zip(pieces(gate_up, 2 * f, n))
+                .zip(pieces(act, f, n))
+                .zip(pieces(normed, d, n))
+                .zip(pieces(dout, qw, n))
+                .zip(middle.par_chunks(CHUNK * d))
+                .zip(norm_grads.par_chunks_mut(d))
+                .for_each(|(((((((dx_next, dx), gate_up), act), normed), dout), middle), dw)| {
+                    let rows = dx.len() / d;
+                    with_scratch([rows * f, rows * d, 0], |[dact, dnormed, _]| {
+                        product(Output::set(dact, f), Matrix::new(dx, d), rows, &panels.down);
+                        swiglu::backward(gate_up, act, dact, f);
+                        norm::forward(normed, middle, &w[layer.mlp_norm.clone()], eps);
+                        product(Output::set(dnormed, d), Matrix::new(gate_up, 2 * f), rows, &panels.gate_up);
+                        dw.fill(0.0);
+                        norm::backward(dx_next, Some(dx), dw, dnormed, middle, &w[layer.mlp_norm.clone()], eps);
+                    });
+                    product(Output::set(dout, qw), Matrix::new(dx_next, d), rows, &panels.output);
+                });
+            bias::backward(&mut grad[layer.mlp_norm.clone()], norm_grads);
+            let attended = saved.attended.get(n * qw);
+            self.inputs.fill(Matrix::new(act, f), n, f, format);
+            gradient(&mut grad[layer.down.clone()], Matrix::new(dx, d), d, &self.inputs);
+            self.inputs.fill(Matrix::new(normed, d), n, d, format);
+            gradient(&mut grad[layer.gate_up.clone()], Matrix::new(gate_up, 2 * f), 2 * f, &self.inputs);
+            self.inputs.fill(Matrix::new(attended, qw), n, qw, format);
+            gradient(&mut grad[layer.output.clone()], Matrix::new(dx_next, d), d, &self.inputs);
+            (dx, dx_next) = (dx_next, dx);
+            // Attention.
+            let dqkv = self.dqkv.take(n * width);
+            let attention = attention::Saved {
+                qkv: saved.qkv.get(n * width),
+                out: attended,
+                lse: saved.lse.get(n * heads.query),
+                dout,
+            };
+            attention::backward(dqkv, &attention, batch, heads, &mut self.head_panels);
+            let head_norm = head_norm(model, layer);
+            let raw = saved.qk_raw.get(if head_norm.is_some() { n * qk } else { 0 });
+            let input = saved.input.get(n * d);
+            let norm_grads = self.norm_grads.take(n.div_ceil(CHUNK) * (d + 2 * hd + width));
+            pieces(dx_next, d, n)
+                .into_par_iter()
+                .zip(dx.par_chunks(CHUNK * d))
+                .zip(pieces(dqkv, width, n))
+                .zip(pieces(normed, d, n))
+                .zip(input.par_chunks(CHUNK * d))
+                .zip(batch.positions().par_chunks(CHUNK))
+                .zip(norm_grads.par_chunks_mut(d + 2 * hd + width))
+                .enumerate()
+                .for_each(|(piece, ((((((dx_next, dx), dqkv), normed), input), positions), dw))| {
+                    let rows = positions.len();
+                    dw.fill(0.0);
+                    let (dw, rest) = dw.split_at_mut(d);
+                    let (dq, rest) = rest.split_at_mut(hd);
+                    let (dk, dbias) = rest.split_at_mut(hd);
+                    let first = piece * CHUNK * qk;
+                    let raw = if head_norm.is_some() { &raw[first..first + rows * qk] } else { &[] };
+                    let shape = (width, qk);
+                    rope::prepare_rows_backward(dqkv, raw, shape, heads.query, angles, positions, head_norm, dq, dk);
+                    if layer.qkv_bias.is_some() {
+                        bias::backward(dbias, dqkv);
+                    }
+                    norm::forward(normed, input, &w[layer.attention_norm.clone()], eps);
+                    with_scratch([rows * d, 0, 0], |[dnormed, ..]| {
+                        product(Output::set(dnormed, d), Matrix::new(dqkv, width), rows, &panels.qkv);
+                        norm::backward(dx_next, Some(dx), dw, dnormed, input, &w[layer.attention_norm.clone()], eps);
+                    });
+                });
+            for sums in norm_grads.chunks_exact(d + 2 * hd + width) {
+                let (dw, rest) = sums.split_at(d);
+                let (dq, rest) = rest.split_at(hd);
+                let (dk, dbias) = rest.split_at(hd);
+                bias::backward(&mut grad[layer.attention_norm.clone()], dw);
+                if let Some((q, k)) = &layer.head_norm {
+                    bias::backward(&mut grad[q.clone()], dq);
+                    bias::backward(&mut grad[k.clone()], dk);
+                }
+                if let Some(bias) = &layer.qkv_bias {
+                    bias::backward(&mut grad[bias.clone()], dbias);
+                }
+            }
+            self.inputs.fill(Matrix::new(normed, d), n, d, format);
+            gradient(&mut grad[layer.qkv.clone()], Matrix::new(dqkv, width), width, &self.inputs);
+            (dx, dx_next) = (dx_next, dx);
+        }
+        embedding::backward(&mut grad[model.layout.embedding.clone()], dx, batch.tokens(), d);
+    }
+}

@@ -1,0 +1,101 @@
+//! From tokens to the residual stream after the last layer.
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::{Workspace, head_norm, pieces};
+use crate::batch::TreeBatch;
+use crate::kernels::buffer::Buffer;
+use crate::kernels::matmul::{CHUNK, Output, product};
+use crate::kernels::panel::Matrix;
+use crate::kernels::{attention, bias, embedding, norm, rope, swiglu};
+use crate::model::Model;
+
+thread_local! {
+    /// What a piece of rows needs for a moment: one set a thread.
+    static SCRATCH: RefCell<[Buffer<f32>; 3]> =
+        const { RefCell::new([Buffer::new(), Buffer::new(), Buffer::new()]) };
+}
+
+/// Calls `work` with three buffers of this thread, of the lengths given.
+pub(super) fn with_scratch<R>(lens: [usize; 3], work: impl FnOnce([&mut [f32]; 3]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|[a, b, c]| work([a.take(lens[0]), b.take(lens[1]), c.take(lens[2])]))
+}
+
+impl Workspace {
+    /// Runs the layers; leaves the residual stream in `x`. With `keep`, every layer saves what the
+    /// backward pass needs; without, all layers share one set of buffers.
+    pub(super) fn forward(&mut self, model: &Model, batch: &TreeBatch, keep: bool) {
+        let (n, d, f) = (batch.rows(), model.config.hidden_size, model.config.intermediate_size);
+        let (heads, w) = (model.heads(), &model.weights);
+        let (width, qw) = (heads.qkv_width(), heads.q_width());
+        let qk = qw + heads.kv_width();
+        let eps = model.config.rms_norm_eps as f32;
+        let deepest = batch.positions().iter().max().map_or(0, |&p| p as usize + 1);
+        self.rope.cover(deepest);
+        let sets = if keep { model.config.num_layers } else { 1 };
+        if self.layers.len() < sets {
+            self.layers.resize_with(sets, Default::default);
+        }
+        let (rope, panels) = (&self.rope, &mut self.weights);
+        let x = self.x.take(n * d);
+        embedding::forward(x, &w[model.layout.embedding.clone()], batch.tokens(), d);
+        for (l, layer) in model.layout.layers.iter().enumerate() {
+            panels.forward(model, layer);
+            let panels = &*panels;
+            let saved = &mut self.layers[if keep { l } else { 0 }];
+            let head_norm = head_norm(model, layer);
+            let kept = |width: usize| if keep { width } else { 0 };
+            let raw_width = if head_norm.is_some() { kept(qk) } else { 0 };
+            let qkv = saved.qkv.take(n * width);
+            pieces(x, d, n)
+                .into_par_iter()
+                .zip(pieces(qkv, width, n))
+                .zip(pieces(saved.input.take(kept(n * d)), kept(d), n))
+                .zip(pieces(saved.qk_raw.take(n * raw_width), raw_width, n))
+                .zip(batch.positions().par_chunks(CHUNK))
+                .for_each(|((((x, qkv), input), raw), positions)| {
+                    if keep {
+                        input.copy_from_slice(x);
+                    }
+                    with_scratch([x.len(), 0, 0], |[normed, ..]| {
+                        norm::forward(normed, x, &w[layer.attention_norm.clone()], eps);
+                        product(Output::set(qkv, width), Matrix::new(normed, d), positions.len(), &panels.qkv);
+                    });
+                    if let Some(range) = &layer.qkv_bias {
+                        bias::forward(qkv, &w[range.clone()]);
+                    }
+                    if raw_width > 0 {
+                        for (row, raw) in qkv.chunks_exact(width).zip(raw.chunks_exact_mut(qk)) {
+                            raw.copy_from_slice(&row[..qk]);
+                        }
+                    }
+                    rope::prepare_rows(qkv, (width, qk), heads.query, rope, positions, head_norm);
+                });
+            let lse = saved.lse.take(n * heads.query);
+            let attended = saved.attended.take(n * qw);
+            attention::forward(attended, lse, qkv, batch, heads, &mut self.keys);
+            pieces(x, d, n)
+                .into_par_iter()
+                .zip(pieces(attended, qw, n))
+                .zip(pieces(saved.middle.take(kept(n * d)), kept(d), n))
+                .zip(pieces(saved.gate_up.take(kept(n * 2 * f)), kept(2 * f), n))
+                .for_each(|(((x, attended), middle), gate_up)| {
+                    let rows = x.len() / d;
+                    product(Output::add(x, d), Matrix::new(attended, qw), rows, &panels.output);
+                    if keep {
+                        middle.copy_from_slice(x);
+                    }
+                    let lens = [x.len(), rows * f, if keep { 0 } else { rows * 2 * f }];
+                    with_scratch(lens, |[normed, act, passing]| {
+                        let gate_up = if keep { gate_up } else { passing };
+                        norm::forward(normed, x, &w[layer.mlp_norm.clone()], eps);
+                        product(Output::set(gate_up, 2 * f), Matrix::new(normed, d), rows, &panels.gate_up);
+                        swiglu::forward(act, gate_up, f);
+                        product(Output::add(x, d), Matrix::new(act, f), rows, &panels.down);
+                    });
+                });
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The decoder's forward and backward pass over a tree batch, written out without autograd.
+//!
+//! A layer is a few passes over the batch; each pass takes pieces of [`CHUNK`] rows through all that
+//! depends on these rows alone, so that what one kernel writes the next finds in the cache.
+
+use crate::batch::TreeBatch;
+use crate::kernels::attention::HeadPanels;
+use crate::kernels::buffer::Buffer;
+use crate::kernels::head::{self, Head, HeadBuffers, HeadGrad, LossGrad, TokenStats};
+use crate::kernels::matmul::CHUNK;
+use crate::kernels::norm;
+use crate::kernels::panel::{Matrix, Panels};
+use crate::kernels::rope::{HeadNorm, Rope};
+use crate::kernels::tile::kernels;
+use crate::model::Model;
+use crate::parameters::Layer;
+
+mod backward;
+mod forward;
+
+/// Memory of the passes, kept between calls so that nothing is allocated in a step.
+#[derive(Debug)]
+pub struct Workspace {
+    rope: Rope,
+    layers: Vec<Saved>,
+    weights: LayerPanels,
+    keys: Vec<[Panels; 2]>,
+    head_panels: Vec<HeadPanels>,
+    inputs: Panels,
+    head: HeadBuffers,
+    x: Buffer<f32>,
+    normed: Buffer<f32>,
+    act: Buffer<f32>,
+    dx: [Buffer<f32>; 2],
+    dout: Buffer<f32>,
+    dqkv: Buffer<f32>,
+    norm_grads: Buffer<f32>,
+    hidden: Buffer<f32>,
+    hidden_normed: Buffer<f32>,
+    dhidden: Buffer<f32>,
+}
+
+/// What one layer saves for the backward pass.
+#[derive(Debug, Default)]
+struct Saved {
+    /// Residual stream before attention.
+    input: Buffer<f32>,
+    /// Query and key heads before norm and rotation.
+    qk_raw: Buffer<f32>,
+    /// Queries, keys and values as attention takes them.
+    qkv: Buffer<f32>,
+    /// Log-sum-exp of the attention scores.
+    lse: Buffer<f32>,
+    /// The attention's result.
+    attended: Buffer<f32>,
+    /// Residual stream before the feed-forward layer.
+    middle: Buffer<f32>,
+    /// Gate and up projections.
+    gate_up: Buffer<f32>,
+}
+
+/// The weight matrices of one layer, laid out for products.
+#[derive(Debug, Default)]
+pub(crate) struct LayerPanels {
+    pub(crate) qkv: Panels,
+    pub(crate) output: Panels,
+    pub(crate) gate_up: Panels,
+    pub(crate) down: Panels,
+}
+
+impl LayerPanels {
+    /// The shapes of the matrices, `[outputs, inputs]`, with their values.
+    fn matrices<'a>(&mut self, model: &'a Model, layer: &Layer) -> [(&mut Panels, &'a [f32], usize, usize); 4] {
+        let (d, f) = (model.config.hidden_size, model.config.intermediate_size);
+        let heads = model.heads();
+        let w = &model.weights;
+        [
+            (&mut self.qkv, &w[layer.qkv.clone()], heads.qkv_width(), d),
+            (&mut self.output, &w[layer.output.clone()], d, heads.q_width()),
+            (&mut self.gate_up, &w[layer.gate_up.clone()], 2 * f, d),
+            (&mut self.down, &w[layer.down.clone()], d, f),
+        ]
+    }
+
+    /// For products `x Wᵀ`.
+    pub(crate) fn forward(&mut self, model: &Model, layer: &Layer) {
+        let format = kernels().weight_format(model.precision);
+        for (panels, w, outputs, inputs) in self.matrices(model, layer) {
+            panels.fill_transposed(Matrix::new(w, inputs), inputs, outputs, format);
+        }
+    }
+
+    /// For products `dy W`.
+    fn backward(&mut self, model: &Model, layer: &Layer) {
+        let format = kernels().weight_format(model.precision);
+        for (panels, w, outputs, inputs) in self.matrices(model, layer) {
+            panels.fill(Matrix::new(w, inputs), outputs, inputs, format);
+        }
+    }
+}
+
+/// The weights of the query and key norms, if the family has them.
+pub(crate) fn head_norm<'a>(model: &'a Model, layer: &Layer) -> Option<HeadNorm<'a>> {
+    let (q, k) = layer.head_norm.clone()?;
+    let eps = model.config.rms_norm_eps as f32;
+    Some(HeadNorm { q: &model.weights[q], k: &model.weights[k], eps })
+}
+
+/// Rows of `width` floats in pieces of [`CHUNK`] rows. `width` 0 gives empty pieces.
+fn pieces(rows: &mut [f32], width: usize, count: usize) -> Vec<&mut [f32]> {
+    let mut rest = rows;
+    let mut all = Vec::with_capacity(count.div_ceil(CHUNK));
+    for first in (0..count).step_by(CHUNK) {
+        let (piece, tail) = rest.split_at_mut(CHUNK.min(count - first) * width);
+        all.push(piece);
+        rest = tail;
+    }
+    all
+}
+
+impl Workspace {
+    /// An empty workspace for models of the architecture of `model`.
+    pub fn new(model: &Model) -> Self {
+        Workspace {
+            rope: Rope::new(model.config.head_dim, model.config.rope_theta),
+            layers: Vec::new(),
+            weights: LayerPanels::default(),
+            keys: Vec::new(),
+            head_panels: Vec::new(),
+            inputs: Panels::default(),
+            head: HeadBuffers::default(),
+            x: Buffer::new(),
+            normed: Buffer::new(),
+            act: Buffer::new(),
+            dx: [Buffer::new(), Buffer::new()],
+            dout: Buffer::new(),
+            dqkv: Buffer::new(),
+            norm_grads: Buffer::new(),
+            hidden: Buffer::new(),
+            hidden_normed: Buffer::new(),
+            dhidden: Buffer::new(),
+        }
+    }
+
+    /// Log-probability (of logits divided by `temperature`) and entropy of every target.
+    pub fn score(&mut self, model: &Model, batch: &TreeBatch, temperature: f32) -> Vec<TokenStats> {
+        self.forward(model, batch, false);
+        self.gather(model, batch);
+        let n = batch.targets() * model.config.hidden_size;
+        let head = Head {
+            hidden: self.hidden_normed.get(n),
+            weight: &model.weights[model.layout.head.clone()],
+            tokens: batch.target_tokens(),
+            temperature,
+            precision: model.precision,
+        };
+        head::run(&head, &mut self.head, None)
+    }
+
+    /// As [`score`](Self::score), and adds the gradient of the loss that `loss` describes to `grad`,
+    /// which has the layout of the model's parameters.
+    pub fn forward_backward(
+        &mut self,
+        model: &Model,
+        batch: &TreeBatch,
+        temperature: f32,
+        loss: LossGrad<'_>,
+        grad: &mut [f32],
+    ) -> Vec<TokenStats> {
+        assert_eq!(grad.len(), model.len(), "gradient and model differ in size");
+        if batch.targets() == 0 {
+            return Vec::new();
+        }
+        self.forward(model, batch, true);
+        self.gather(model, batch);
+        let n = batch.targets() * model.config.hidden_size;
+        let head = Head {
+            hidden: self.hidden_normed.get(n),
+            weight: &model.weights[model.layout.head.clone()],
+            tokens: batch.target_tokens(),
+            temperature,
+            precision: model.precision,
+        };
+        let weight = &mut grad[model.layout.head.clone()];
+        let grads = HeadGrad { hidden: self.dhidden.take(n), weight, loss };
+        let stats = head::run(&head, &mut self.head, Some(grads));
+        self.backward(model, batch, grad);
+        stats
+    }
+
+    /// Copies the rows that predict targets and applies the last norm to them.
+    fn gather(&mut self, model: &Model, batch: &TreeBatch) {
+        let d = model.config.hidden_size;
+        let x = self.x.get(batch.rows() * d);
+        let hidden = self.hidden.take(batch.targets() * d);
+        for (row, &source) in hidden.chunks_exact_mut(d).zip(batch.target_rows()) {
+            row.copy_from_slice(&x[source as usize * d..(source as usize + 1) * d]);
+        }
+        let normed = self.hidden_normed.take(batch.targets() * d);
+        let weight = &model.weights[model.layout.final_norm.clone()];
+        norm::forward(normed, hidden, weight, model.config.rms_norm_eps as f32);
+    }
+}

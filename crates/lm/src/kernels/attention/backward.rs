@@ -1,0 +1,233 @@
+//! The gradient of a batch's attention.
+
+use std::cell::RefCell;
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::{BLOCK, Heads, blocks, score, strip_rows};
+use crate::batch::TreeBatch;
+use crate::kernels::panel::{Matrix, Panels, pack_plain};
+use crate::kernels::tile::{COLUMNS, DEPTH, Format, Layout, ROWS, kernels};
+use crate::kernels::{SharedMut, math};
+use crate::kernels::math::LANES;
+
+/// What the backward pass reads, all saved by the forward pass but `dout`.
+pub struct Saved<'a> {
+    /// Prepared queries, keys and values.
+    pub qkv: &'a [f32],
+    /// The attention's result.
+    pub out: &'a [f32],
+    /// Log-sum-exp of the scaled scores, per row and query head.
+    pub lse: &'a [f32],
+    /// Gradient of the result.
+    pub dout: &'a [f32],
+}
+
+/// Keys and values of one head, as left operands' partners: transposed, then plain.
+#[derive(Debug, Default)]
+pub struct HeadPanels {
+    keys_transposed: Panels,
+    values_transposed: Panels,
+    keys: Panels,
+}
+
+/// Working memory of one thread for a block of queries.
+#[repr(C, align(64))]
+struct Strips {
+    /// Queries, scaled, and gradients of the result: rows of [`DEPTH`] words.
+    queries: [f32; BLOCK * DEPTH],
+    dout: [f32; BLOCK * DEPTH],
+    /// Probabilities of a strip, and gradients of its scores.
+    weights: [f32; BLOCK * DEPTH],
+    dscores: [f32; BLOCK * DEPTH],
+    /// The block's queries and gradients as panels, `BLOCK` steps each.
+    query_panels: [u32; BLOCK * DEPTH],
+    dout_panels: [u32; BLOCK * DEPTH],
+    /// Gradient of the scaled queries.
+    dqueries: [f32; BLOCK * DEPTH],
+}
+
+impl Strips {
+    fn new() -> Box<Self> {
+        bytemuck::allocation::zeroed_box()
+    }
+}
+
+// SAFETY: arrays of plain numbers, for which zero bytes are valid.
+unsafe impl bytemuck::Zeroable for Strips {}
+
+thread_local! {
+    static STRIPS: RefCell<Box<Strips>> = RefCell::new(Strips::new());
+}
+
+/// Writes the gradient of prepared queries, keys and values to `dqkv`; `panels` is working memory.
+///
+/// Work is divided by tree and key/value head: each piece owns the keys it adds to, so the order of
+/// additions is fixed.
+pub fn backward(dqkv: &mut [f32], saved: &Saved<'_>, batch: &TreeBatch, heads: Heads, panels: &mut Vec<HeadPanels>) {
+    dqkv.fill(0.0);
+    let (n, hd) = (batch.rows(), heads.dim);
+    let rows = Matrix::new(saved.qkv, heads.qkv_width());
+    panels.resize_with(heads.kv.max(panels.len()), Default::default);
+    for (g, panels) in panels.iter_mut().enumerate().take(heads.kv) {
+        let (keys, values) = (rows.from(0, heads.key_column(g)), rows.from(0, heads.value_column(g)));
+        panels.keys_transposed.fill_transposed(keys, hd, n, Format::F32);
+        panels.values_transposed.fill_transposed(values, hd, n, Format::F32);
+        panels.keys.fill(keys, n, hd, Format::F32);
+    }
+    let mut by_tree: Vec<Vec<(usize, usize, usize)>> = vec![Vec::new(); batch.trees()];
+    for block in blocks(batch) {
+        by_tree[batch.runs()[block.0].tree].push(block);
+    }
+    let pieces: Vec<(usize, usize)> =
+        (0..batch.trees()).flat_map(|t| (0..heads.kv).map(move |g| (t, g))).collect();
+    let (grad, panels) = (SharedMut::new(dqkv), &*panels);
+    pieces.par_iter().for_each(|&(tree, g)| {
+        STRIPS.with_borrow_mut(|strips| {
+            for &(r, a, b) in &by_tree[tree] {
+                for h in g * heads.group()..(g + 1) * heads.group() {
+                    // SAFETY: this piece alone writes the columns of query head `h` and of key/value
+                    // head `g` in the rows of this tree.
+                    unsafe { block_backward(grad, saved, batch, heads, (r, a, b), (h, g), &panels[g], strips) };
+                }
+            }
+        })
+    });
+}
+
+/// Adds the gradient of one block of queries of head `h` (keys of head `g`).
+///
+/// # Safety
+/// No other thread uses the columns of these heads in the rows of the block's tree of `grad`.
+#[allow(clippy::too_many_arguments)]
+unsafe fn block_backward(
+    grad: SharedMut,
+    saved: &Saved<'_>,
+    batch: &TreeBatch,
+    heads: Heads,
+    (r, a, b): (usize, usize, usize),
+    (h, g): (usize, usize),
+    panels: &HeadPanels,
+    s: &mut Strips,
+) {
+    let (w, ow, hd, n) = (heads.qkv_width(), heads.q_width(), heads.dim, b - a);
+    let padded = heads.padded();
+    let queries = Matrix::new(saved.qkv, w).from(a, heads.query_column(h));
+    let dout = Matrix::new(saved.dout, ow).from(a, h * hd);
+    let mut delta = [0f32; BLOCK];
+    load(&mut s.queries, queries, n, hd, heads.scale());
+    load(&mut s.dout, dout, n, hd, 1.0);
+    let scaled = Matrix::new(&s.queries, DEPTH);
+    for p in 0..padded / COLUMNS {
+        let (first, width) = (p * COLUMNS, COLUMNS.min(hd - p * COLUMNS));
+        let words = p * BLOCK * COLUMNS..(p * BLOCK + n) * COLUMNS;
+        pack_plain(&mut s.query_panels[words.clone()], scaled.from(0, first), width, n, Format::F32);
+        pack_plain(&mut s.dout_panels[words], dout.from(0, first), width, n, Format::F32);
+    }
+    deltas(&mut delta, dout, Matrix::new(saved.out, ow).from(a, h * hd), n, hd);
+    let lse = |i: usize| saved.lse[(a + i) * heads.query + h];
+    let rows = kernels().family(Format::F32, Layout::Rows);
+    let transposed = kernels().family(Format::F32, Layout::Transposed);
+    for (nth, (base, keys)) in strip_rows(batch, r, b).enumerate() {
+        let (from, to) = (keys.start - base, keys.end - base);
+        let seen = |i: usize| to.min((a + i + 1).saturating_sub(base)).max(from);
+        for t in (0..n).step_by(ROWS) {
+            let m = ROWS.min(n - t);
+            let end = seen(t + m - 1);
+            let at = t * DEPTH;
+            // SAFETY: the strips hold BLOCK rows of DEPTH words, the panels all rows of the batch.
+            unsafe {
+                let panel = base / COLUMNS;
+                let keys = panels.keys_transposed.panel(panel, 0).as_ptr();
+                score(s.queries.as_ptr().add(at), keys, from..end, m, hd, s.weights.as_mut_ptr().add(at));
+                let values = panels.values_transposed.panel(panel, 0).as_ptr();
+                score(s.dout.as_ptr().add(at), values, from..end, m, hd, s.dscores.as_mut_ptr().add(at));
+            }
+            for i in t..t + m {
+                let row = i * DEPTH..(i + 1) * DEPTH;
+                let (p, dp) = (&mut s.weights[row.clone()], &mut s.dscores[row]);
+                score_grad(p, dp, (from, seen(i), to), lse(i), delta[i]);
+            }
+            for p in 0..padded / COLUMNS {
+                let steps = end - from;
+                if steps > 0 {
+                    // SAFETY: as above; `dqueries` holds BLOCK rows of `padded` floats.
+                    unsafe {
+                        let left = s.dscores.as_ptr().add(at + from).cast();
+                        let panel = panels.keys.panel(p, keys.start).as_ptr();
+                        let sum = s.dqueries.as_mut_ptr().add(t * padded + p * COLUMNS);
+                        rows[m - 1](steps, left, panel, sum, padded, COLUMNS, nth > 0);
+                    }
+                } else if nth == 0 {
+                    s.dqueries[t * padded..(t + m) * padded].fill(0.0);
+                }
+            }
+        }
+        for key in (from..to).step_by(ROWS) {
+            let m = ROWS.min(to - key);
+            // Queries before this key do not see it.
+            let skip = (base + key).saturating_sub(a) / ROWS * ROWS;
+            if skip >= n {
+                continue;
+            }
+            for p in 0..padded / COLUMNS {
+                let width = COLUMNS.min(hd - p * COLUMNS);
+                let at = (base + key) * w + p * COLUMNS;
+                let step = (p * BLOCK + skip) * COLUMNS;
+                // SAFETY: as above; the columns written belong to this piece, as promised.
+                unsafe {
+                    let (dk, dv) = (grad.at(at + heads.key_column(g)), grad.at(at + heads.value_column(g)));
+                    let left = s.dscores.as_ptr().add(skip * DEPTH + key).cast();
+                    transposed[m - 1](n - skip, left, s.query_panels.as_ptr().add(step), dk, w, width, true);
+                    let left = s.weights.as_ptr().add(skip * DEPTH + key).cast();
+                    transposed[m - 1](n - skip, left, s.dout_panels.as_ptr().add(step), dv, w, width, true);
+                }
+            }
+        }
+    }
+    for (i, dq) in s.dqueries.chunks_exact(padded).enumerate().take(n) {
+        // SAFETY: this row's columns of head `h` belong to this piece, as promised.
+        let to = unsafe { grad.slice((a + i) * w + heads.query_column(h), hd) };
+        for (to, dq) in to.iter_mut().zip(dq) {
+            *to = dq * heads.scale();
+        }
+    }
+}
+
+/// Rows of [`DEPTH`] words from rows of `dim` floats, times `scale`.
+fn load(to: &mut [f32], from: Matrix<'_>, rows: usize, dim: usize, scale: f32) {
+    for (i, to) in to.chunks_exact_mut(DEPTH).enumerate().take(rows) {
+        for (to, x) in to.iter_mut().zip(&from.data[i * from.stride..][..dim]) {
+            *to = x * scale;
+        }
+    }
+}
+
+/// `delta[i] = dout_i . out_i`, the softmax gradient's common term.
+#[multiversion(targets = "simd")]
+fn deltas(delta: &mut [f32; BLOCK], dout: Matrix<'_>, out: Matrix<'_>, rows: usize, dim: usize) {
+    for (i, delta) in delta.iter_mut().enumerate().take(rows) {
+        *delta = math::dot(&dout.data[i * dout.stride..][..dim], &out.data[i * out.stride..][..dim]);
+    }
+}
+
+/// Turns scaled scores into probabilities and `dp` into the gradient of the scaled scores, between `from`
+/// and `seen`; both become zero from there to `to`.
+#[multiversion(targets = "simd")]
+fn score_grad(p: &mut [f32], dp: &mut [f32], (from, seen, to): (usize, usize, usize), lse: f32, delta: f32) {
+    let (p, dp) = (p.as_chunks_mut::<LANES>().0, dp.as_chunks_mut::<LANES>().0);
+    let vectors = from / LANES..to.div_ceil(LANES);
+    for (n, (p, dp)) in p.iter_mut().zip(dp).enumerate().take(vectors.end).skip(vectors.start) {
+        let (mut weights, mut slopes) = (*p, *dp);
+        for lane in 0..LANES {
+            let at = (n * LANES + lane) as i32;
+            let weight = math::exp(weights[lane] - lse);
+            let slope = weight * (slopes[lane] - delta);
+            let shown = at >= from as i32 && at < seen as i32;
+            weights[lane] = if shown { weight } else { 0.0 };
+            slopes[lane] = if shown { slope } else { 0.0 };
+        }
+        (*p, *dp) = (weights, slopes);
+    }
+}

@@ -1,0 +1,71 @@
+//! Attention of a batch.
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::{Heads, Strip, Tiles, attend, blocks, strip_rows};
+use crate::batch::TreeBatch;
+use crate::kernels::SharedMut;
+use crate::kernels::panel::{Matrix, Panels};
+use crate::kernels::tile::{COLUMNS, Format, ROWS};
+
+thread_local! {
+    /// One set a thread, so that nothing is allocated in a step.
+    static TILES: RefCell<Box<Tiles>> = RefCell::new(Tiles::new());
+}
+
+/// Calls `work` with this thread's tiles.
+pub fn with_tiles<R>(work: impl FnOnce(&mut Tiles) -> R) -> R {
+    TILES.with_borrow_mut(|tiles| work(tiles))
+}
+
+/// `out[rows, q_width]` and `lse[rows, query heads]` from prepared `qkv[rows, qkv_width]`.
+///
+/// `panels` is working memory.
+pub fn forward(
+    out: &mut [f32],
+    lse: &mut [f32],
+    qkv: &[f32],
+    batch: &TreeBatch,
+    heads: Heads,
+    panels: &mut Vec<[Panels; 2]>,
+) {
+    let (n, w, hd, ow) = (batch.rows(), heads.qkv_width(), heads.dim, heads.q_width());
+    let rows = Matrix::new(qkv, w);
+    panels.resize_with(heads.kv.max(panels.len()), Default::default);
+    for (g, [keys, values]) in panels.iter_mut().enumerate().take(heads.kv) {
+        keys.fill_transposed(rows.from(0, heads.key_column(g)), hd, n, Format::F32);
+        values.fill(rows.from(0, heads.value_column(g)), n, hd, Format::F32);
+    }
+    let (out, lse, panels) = (SharedMut::new(out), SharedMut::new(lse), &*panels);
+    let piece = |&(r, first, end): &(usize, usize, usize), tiles: &mut Tiles| {
+        for (g, [keys, values]) in panels.iter().enumerate().take(heads.kv) {
+            for h in g * heads.group()..(g + 1) * heads.group() {
+                for a in (first..end).step_by(ROWS) {
+                    let m = ROWS.min(end - a);
+                    let queries = rows.from(a, heads.query_column(h));
+                    tiles.load(queries.data, w, m, hd, heads.scale());
+                    let strips = strip_rows(batch, r, a + m).map(|(base, seen)| Strip {
+                        keys: keys.panel(base / COLUMNS, 0).as_ptr(),
+                        values: values.panel(0, base).as_ptr(),
+                        value_panel: n * COLUMNS,
+                        from: seen.start - base,
+                        to: seen.end - base,
+                        // A query sees its own row; ancestors lie before it anyway.
+                        diagonal: a as isize + 1 - base as isize,
+                    });
+                    // SAFETY: the panels cover all rows, and every (block, head) writes its own rows
+                    // and columns of `out` and `lse`.
+                    unsafe {
+                        attend(tiles, m, heads, strips, |i, sum, log_sum_exp| {
+                            out.slice((a + i) * ow + h * hd, hd).copy_from_slice(sum);
+                            *lse.at((a + i) * heads.query + h) = log_sum_exp;
+                        });
+                    }
+                }
+            }
+        }
+    };
+    blocks(batch).par_iter().for_each(|block| with_tiles(|tiles| piece(block, tiles)));
+}

@@ -1,0 +1,277 @@
+//! Laying matrices out for the kernels of [`tile`](super::tile): panels of 32 columns, tiles of 14 rows.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::buffer::Buffer;
+use super::tile::{COLUMNS, DEPTH, Format, ROWS};
+
+/// A row-major matrix inside a slice: rows start `stride` floats apart.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    /// From the first element on.
+    pub data: &'a [f32],
+    /// Distance between rows, in floats.
+    pub stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of `stride` floats, one behind the other.
+    pub fn new(data: &'a [f32], stride: usize) -> Self {
+        Matrix { data, stride }
+    }
+
+    /// The matrix from row `row` and column `column` on.
+    pub fn from(self, row: usize, column: usize) -> Self {
+        Matrix { data: &self.data[row * self.stride + column..], stride: self.stride }
+    }
+
+    #[inline(always)]
+    fn row(self, row: usize, from: usize, count: usize) -> &'a [f32] {
+        &self.data[row * self.stride + from..][..count]
+    }
+}
+
+/// Rounds to bf16, to nearest and ties to even; the upper half of the word is zero.
+#[inline(always)]
+pub fn bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1))) >> 16;
+    // Rounding would turn some NaN into numbers.
+    if x.is_nan() { 0x7fc0 } else { rounded }
+}
+
+#[inline(always)]
+fn pair(low: f32, high: f32) -> u32 {
+    bf16(low) | bf16(high) << 16
+}
+
+/// The right operand of products: a `depth x columns` matrix in panels of 32 columns.
+#[derive(Debug)]
+pub struct Panels {
+    words: Buffer<u32>,
+    depth: usize,
+    columns: usize,
+    format: Format,
+}
+
+impl Default for Panels {
+    fn default() -> Self {
+        Panels { words: Buffer::new(), depth: 0, columns: 0, format: Format::F32 }
+    }
+}
+
+impl Panels {
+    /// Rows of the matrix: the length of the sums.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Columns of the matrix.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The format that products with it have.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Steps of the kernel over the whole depth.
+    pub fn steps(&self) -> usize {
+        steps(self.depth, self.format)
+    }
+
+    /// Number of panels; the last may hold fewer than 32 columns.
+    pub fn count(&self) -> usize {
+        self.columns.div_ceil(COLUMNS)
+    }
+
+    /// The words of panel `p` from step `step` on.
+    pub fn panel(&self, p: usize, step: usize) -> &[u32] {
+        let size = self.steps() * COLUMNS;
+        &self.words.get(size * self.count())[p * size + step * COLUMNS..(p + 1) * size]
+    }
+
+    /// Takes another shape; returns the words and how many belong to one panel.
+    fn reset(&mut self, depth: usize, columns: usize, format: Format) -> (&mut [u32], usize) {
+        (self.depth, self.columns, self.format) = (depth, columns, format);
+        let size = self.steps() * COLUMNS;
+        let len = size * self.count();
+        (self.words.take(len), size)
+    }
+
+    /// Takes over the `depth x columns` matrix `m`.
+    pub fn fill(&mut self, m: Matrix<'_>, depth: usize, columns: usize, format: Format) {
+        let (words, size) = self.reset(depth, columns, format);
+        // Neighbouring panels together, so that memory is read in longer stretches.
+        words.par_chunks_mut(size * 8).enumerate().for_each(|(group, words)| {
+            for (p, words) in words.chunks_mut(size).enumerate() {
+                let first = (group * 8 + p) * COLUMNS;
+                pack_plain(words, m.from(0, first), columns.min(first + COLUMNS) - first, depth, format);
+            }
+        });
+    }
+
+    /// Takes over the transpose of the `columns x depth` matrix `m`.
+    pub fn fill_transposed(&mut self, m: Matrix<'_>, depth: usize, columns: usize, format: Format) {
+        let (words, size) = self.reset(depth, columns, format);
+        words.par_chunks_mut(size).enumerate().for_each(|(p, words)| {
+            let first = p * COLUMNS;
+            pack_transposed(words, m.from(first, 0), columns.min(first + COLUMNS) - first, depth, format);
+        });
+    }
+}
+
+/// Steps of the kernel over `depth` numbers.
+pub fn steps(depth: usize, format: Format) -> usize {
+    match format {
+        Format::F32 => depth,
+        Format::Bf16 | Format::Widened => depth.div_ceil(2),
+    }
+}
+
+/// One panel from `columns` columns of `m`.
+#[multiversion(targets = "simd")]
+pub fn pack_plain(words: &mut [u32], m: Matrix<'_>, columns: usize, depth: usize, format: Format) {
+    for (s, words) in words.chunks_exact_mut(COLUMNS).enumerate() {
+        if columns < COLUMNS {
+            words.fill(0);
+        }
+        match format {
+            Format::F32 => {
+                for (word, x) in words.iter_mut().zip(m.row(s, 0, columns)) {
+                    *word = x.to_bits();
+                }
+            }
+            Format::Bf16 | Format::Widened if 2 * s + 1 < depth => {
+                let rows = m.row(2 * s, 0, columns).iter().zip(m.row(2 * s + 1, 0, columns));
+                for (word, (low, high)) in words.iter_mut().zip(rows) {
+                    *word = pair(*low, *high);
+                }
+            }
+            Format::Bf16 | Format::Widened => {
+                for (word, low) in words.iter_mut().zip(m.row(2 * s, 0, columns)) {
+                    *word = pair(*low, 0.0);
+                }
+            }
+        }
+    }
+}
+
+/// One panel from `columns` rows of `m`.
+#[multiversion(targets = "simd")]
+pub fn pack_transposed(words: &mut [u32], m: Matrix<'_>, columns: usize, depth: usize, format: Format) {
+    // A square at a time: it is read along rows and written along columns while in the cache.
+    const SQUARE: usize = 16;
+    let steps = words.len() / COLUMNS;
+    if columns < COLUMNS {
+        words.fill(0);
+    }
+    for first in (0..steps).step_by(SQUARE) {
+        let count = SQUARE.min(steps - first);
+        for j in 0..columns {
+            match format {
+                Format::F32 => {
+                    for (s, x) in m.row(j, first, count).iter().enumerate() {
+                        words[(first + s) * COLUMNS + j] = x.to_bits();
+                    }
+                }
+                Format::Bf16 | Format::Widened => {
+                    let row = m.row(j, 2 * first, (2 * count).min(depth - 2 * first));
+                    for (s, x) in row.chunks(2).enumerate() {
+                        words[(first + s) * COLUMNS + j] = pair(x[0], x.get(1).copied().unwrap_or(0.0));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Numbers of `k` that a tile of [`Layout::Rows`](super::tile::Layout::Rows) holds.
+pub fn block_depth(format: Format) -> usize {
+    match format {
+        Format::F32 | Format::Widened => DEPTH,
+        Format::Bf16 => 2 * DEPTH,
+    }
+}
+
+/// Tiles of `rows` rows of `m`, of `depth` numbers each, at most [`block_depth`].
+#[multiversion(targets = "simd")]
+pub fn pack_rows(tiles: &mut [u32], m: Matrix<'_>, rows: usize, depth: usize, format: Format) {
+    for (i, words) in tiles.chunks_exact_mut(DEPTH).enumerate().take(rows) {
+        let row = m.row(i, 0, depth);
+        match format {
+            Format::F32 | Format::Widened => {
+                for (word, x) in words.iter_mut().zip(row) {
+                    *word = x.to_bits();
+                }
+                if format == Format::Widened && depth % 2 == 1 {
+                    words[depth] = 0;
+                }
+            }
+            Format::Bf16 => {
+                let (pairs, rest) = row.as_chunks::<2>();
+                for (word, x) in words.iter_mut().zip(pairs) {
+                    *word = pair(x[0], x[1]);
+                }
+                if let [last] = rest {
+                    words[pairs.len()] = pair(*last, 0.0);
+                }
+            }
+        }
+    }
+}
+
+/// Tiles in [`Layout::Columns`](super::tile::Layout::Columns) of the transpose of `depth` rows of `m`:
+/// `rows` columns of `m` become the rows of the tiles.
+#[multiversion(targets = "simd")]
+pub fn pack_columns(tiles: &mut [u32], m: Matrix<'_>, rows: usize, depth: usize, format: Format) {
+    let steps = steps(depth, format);
+    for (t, words) in tiles.chunks_exact_mut(steps * ROWS).enumerate().take(rows.div_ceil(ROWS)) {
+        let first = t * ROWS;
+        let count = ROWS.min(rows - first);
+        for (s, words) in words.chunks_exact_mut(ROWS).enumerate() {
+            match format {
+                Format::F32 | Format::Widened => {
+                    let row = m.row(s, first, count);
+                    if let (Ok(row), Ok(words)) = (<&[f32; ROWS]>::try_from(row), <&mut [u32; ROWS]>::try_from(&mut *words)) {
+                        *words = row.map(f32::to_bits);
+                    } else {
+                        for (word, x) in words.iter_mut().zip(row) {
+                            *word = x.to_bits();
+                        }
+                    }
+                }
+                Format::Bf16 => {
+                    let low = m.row(2 * s, first, count);
+                    if 2 * s + 1 < depth {
+                        for ((word, x), y) in words.iter_mut().zip(low).zip(m.row(2 * s + 1, first, count)) {
+                            *word = pair(*x, *y);
+                        }
+                    } else {
+                        for (word, x) in words.iter_mut().zip(low) {
+                            *word = pair(*x, 0.0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_that_of_the_half_crate() {
+        for i in 0..2_000_000u32 {
+            let x = f32::from_bits(i.wrapping_mul(2_654_435_761));
+            if !x.is_nan() {
+                assert_eq!(bf16(x) as u16, half::bf16::from_f32(x).to_bits(), "{x}");
+            }
+        }
+        assert!(half::bf16::from_bits(bf16(f32::NAN) as u16).is_nan());
+    }
+}
