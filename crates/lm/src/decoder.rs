@@ -10,9 +10,9 @@ use crate::graph::{LayerPanels, head_norm};
 use crate::kernels::attention::{Heads, Strip, attend, with_tiles};
 use crate::kernels::buffer::Line;
 use crate::kernels::matmul::{Output, product, wide_product};
-use crate::kernels::panel::{Matrix, Panels};
+use crate::kernels::panel::{Matrix, Panels, bf16, bf16_pair, steps};
 use crate::kernels::rope::{self, Rope};
-use crate::kernels::tile::{COLUMNS, ROWS, kernels};
+use crate::kernels::tile::{COLUMNS, Format, ROWS, kernels};
 use crate::kernels::{bias, embedding, norm, swiglu};
 use crate::model::Model;
 
@@ -26,43 +26,79 @@ const GROUP_ROWS: usize = 8 * ROWS;
 const WIDE_FROM: usize = 1 << 24;
 
 /// Keys and values of up to [`PAGE`] tokens in one layer: for each kv head its transposed keys
-/// (panels of 32 keys, `head_dim` steps) and its values (panels of 32 columns, `PAGE` steps).
+/// (panels of 32 keys) and its values (panels of 32 columns).
 #[derive(Clone, Debug)]
 struct Page(Vec<Line>);
 
-impl Page {
-    fn new(heads: Heads) -> Self {
-        Page(vec![Line::ZERO; heads.kv * Page::head_words(heads) / Line::LEN])
+/// Shape of the pages of a model.
+#[derive(Clone, Copy)]
+struct Shape {
+    heads: Heads,
+    format: Format,
+}
+
+impl Shape {
+    /// Words of the keys of one kv head.
+    fn key_words(self) -> usize {
+        PAGE * steps(self.heads.dim, self.format)
+    }
+
+    /// Words of a panel of values.
+    fn value_panel(self) -> usize {
+        steps(PAGE, self.format) * COLUMNS
     }
 
     /// Words of one kv head.
-    fn head_words(heads: Heads) -> usize {
-        PAGE * (heads.dim + heads.padded())
+    fn head_words(self) -> usize {
+        self.key_words() + self.heads.padded() / COLUMNS * self.value_panel()
+    }
+}
+
+impl Page {
+    fn new(shape: Shape) -> Self {
+        Page(vec![Line::ZERO; shape.heads.kv * shape.head_words() / Line::LEN])
     }
 
     /// Puts one row of `qkv` into slot `slot`.
-    fn store(&mut self, slot: usize, row: &[f32], heads: Heads) {
+    fn store(&mut self, slot: usize, row: &[f32], shape: Shape) {
+        let Shape { heads, format } = shape;
         let hd = heads.dim;
-        let words: &mut [f32] = bytemuck::cast_slice_mut(&mut self.0);
-        for (g, words) in words.chunks_exact_mut(Page::head_words(heads)).enumerate() {
-            let (keys, values) = words.split_at_mut(PAGE * hd);
-            let panel = &mut keys[slot / COLUMNS * hd * COLUMNS..];
-            for (step, x) in row[heads.key_column(g)..][..hd].iter().enumerate() {
-                panel[step * COLUMNS + slot % COLUMNS] = *x;
-            }
-            for (p, x) in row[heads.value_column(g)..][..hd].chunks(COLUMNS).enumerate() {
-                values[(p * PAGE + slot) * COLUMNS..][..x.len()].copy_from_slice(x);
+        let per_key = steps(hd, format) * COLUMNS;
+        let words: &mut [u32] = bytemuck::cast_slice_mut(&mut self.0);
+        for (g, words) in words.chunks_exact_mut(shape.head_words()).enumerate() {
+            let (keys, values) = words.split_at_mut(shape.key_words());
+            let (key, value) = (&row[heads.key_column(g)..][..hd], &row[heads.value_column(g)..][..hd]);
+            let panel = &mut keys[slot / COLUMNS * per_key..][..per_key];
+            let value_panels = values.chunks_exact_mut(shape.value_panel()).zip(value.chunks(COLUMNS));
+            if format == Format::F32 {
+                for (step, x) in key.iter().enumerate() {
+                    panel[step * COLUMNS + slot % COLUMNS] = x.to_bits();
+                }
+                for (values, x) in value_panels {
+                    let to = &mut values[slot * COLUMNS..][..x.len()];
+                    to.iter_mut().zip(x).for_each(|(to, x)| *to = x.to_bits());
+                }
+            } else {
+                for (step, x) in key.chunks(2).enumerate() {
+                    let high = x.get(1).copied().unwrap_or(0.0);
+                    panel[step * COLUMNS + slot % COLUMNS] = bf16_pair(x[0], high);
+                }
+                let shift = slot % 2 * 16;
+                for (values, x) in value_panels {
+                    let to = &mut values[slot / 2 * COLUMNS..][..x.len()];
+                    to.iter_mut().zip(x).for_each(|(to, x)| *to = *to & !(0xffff << shift) | bf16(*x) << shift);
+                }
             }
         }
     }
 
     /// Keys and values of kv head `g`, of which queries see the first `to`.
-    fn strip(&self, g: usize, heads: Heads, to: usize, diagonal: isize) -> Strip {
-        let words: &[f32] = &bytemuck::cast_slice(&self.0)[g * Page::head_words(heads)..];
+    fn strip(&self, g: usize, shape: Shape, to: usize, diagonal: isize) -> Strip {
+        let words: &[u32] = &bytemuck::cast_slice(&self.0)[g * shape.head_words()..];
         Strip {
-            keys: words.as_ptr().cast(),
-            values: words[PAGE * heads.dim..].as_ptr().cast(),
-            value_panel: PAGE * COLUMNS,
+            keys: words.as_ptr(),
+            values: words[shape.key_words()..].as_ptr(),
+            value_panel: shape.value_panel(),
             from: 0,
             to,
             diagonal,
@@ -181,6 +217,7 @@ impl<'m> Decoder<'m> {
         let (d, f, w) = (model.config.hidden_size, model.config.intermediate_size, &model.weights);
         let eps = model.config.rms_norm_eps as f32;
         let heads = model.heads();
+        let shape = Shape { heads, format: kernels().weight_format(model.precision) };
         let (width, qw, kvw) = (heads.qkv_width(), heads.q_width(), heads.kv_width());
         let multiply = if wide { wide_product } else { product };
         b.tokens.clear();
@@ -221,12 +258,12 @@ impl<'m> Decoder<'m> {
                 for (i, row) in rows.chunks_exact(width).enumerate() {
                     let at = e.sequence.len + i;
                     if at / PAGE == pages.len() {
-                        pages.push(Arc::new(Page::new(heads)));
+                        pages.push(Arc::new(Page::new(shape)));
                     }
                     // A page that another sequence shares is copied first.
-                    Arc::make_mut(&mut pages[at / PAGE]).store(at % PAGE, row, heads);
+                    Arc::make_mut(&mut pages[at / PAGE]).store(at % PAGE, row, shape);
                 }
-                attend_pages(&mut b.attended[row * qw..][..count * qw], rows, pages, e.sequence.len, heads);
+                attend_pages(&mut b.attended[row * qw..][..count * qw], rows, pages, e.sequence.len, shape);
                 row += count;
             }
             multiply(Output::add(&mut b.x, d), Matrix::new(&b.attended, qw), n, &panels.output);
@@ -249,20 +286,21 @@ impl<'m> Decoder<'m> {
 }
 
 /// Attention of the new rows of one sequence over its pages, which already hold their keys.
-fn attend_pages(out: &mut [f32], qkv: &[f32], pages: &[Arc<Page>], before: usize, heads: Heads) {
+fn attend_pages(out: &mut [f32], qkv: &[f32], pages: &[Arc<Page>], before: usize, shape: Shape) {
+    let Shape { heads, format } = shape;
     let (width, qw, hd) = (heads.qkv_width(), heads.q_width(), heads.dim);
     let (rows, group) = (qkv.len() / width, heads.group());
     with_tiles(|tiles| {
         for g in 0..heads.kv {
             if rows == 1 && group <= ROWS {
                 // One new token: the query heads that share keys are the rows of one tile.
-                tiles.load(&qkv[heads.query_column(g * group)..], hd, group, hd, heads.scale());
+                let queries = Matrix::new(&qkv[heads.query_column(g * group)..], hd);
                 let strips = pages.iter().enumerate().map(|(p, page)| {
-                    page.strip(g, heads, PAGE.min(before + 1 - p * PAGE), PAGE as isize)
+                    page.strip(g, shape, PAGE.min(before + 1 - p * PAGE), PAGE as isize)
                 });
                 // SAFETY: a page holds whole panels of `PAGE` keys and values.
                 unsafe {
-                    attend(tiles, group, heads, strips, |i, sum, _| {
+                    attend(tiles, queries, group, (heads, format), strips, |i, sum, _| {
                         out[(g * group + i) * hd..][..hd].copy_from_slice(sum);
                     });
                 }
@@ -271,16 +309,15 @@ fn attend_pages(out: &mut [f32], qkv: &[f32], pages: &[Arc<Page>], before: usize
             for h in g * group..(g + 1) * group {
                 for a in (0..rows).step_by(ROWS) {
                     let m = ROWS.min(rows - a);
-                    let queries = &qkv[a * width + heads.query_column(h)..];
-                    tiles.load(queries, width, m, hd, heads.scale());
+                    let queries = Matrix::new(qkv, width).from(a, heads.query_column(h));
                     let end = before + a + m;
                     let strips = pages.iter().take(end.div_ceil(PAGE)).enumerate().map(|(p, page)| {
                         let diagonal = (before + a + 1) as isize - (p * PAGE) as isize;
-                        page.strip(g, heads, PAGE.min(end - p * PAGE), diagonal)
+                        page.strip(g, shape, PAGE.min(end - p * PAGE), diagonal)
                     });
                     // SAFETY: as above.
                     unsafe {
-                        attend(tiles, m, heads, strips, |i, sum, _| {
+                        attend(tiles, queries, m, (heads, format), strips, |i, sum, _| {
                             out[(a + i) * qw + h * hd..][..hd].copy_from_slice(sum);
                         });
                     }

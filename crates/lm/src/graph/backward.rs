@@ -79,7 +79,8 @@ impl Workspace {
                 lse: saved.lse.get(n * heads.query),
                 dout,
             };
-            attention::backward(dqkv, &attention, batch, heads, &mut self.head_panels);
+            let key_format = kernels().weight_format(model.precision);
+            attention::backward(dqkv, &attention, batch, (heads, key_format), &mut self.head_panels);
             let head_norm = head_norm(model, layer);
             let raw = saved.qk_raw.get(if head_norm.is_some() { n * qk } else { 0 });
             let input = saved.input.get(n * d);

@@ -9,6 +9,7 @@ use crate::batch::TreeBatch;
 use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::{CHUNK, Output, product};
 use crate::kernels::panel::Matrix;
+use crate::kernels::tile::kernels;
 use crate::kernels::{attention, bias, embedding, norm, rope, swiglu};
 use crate::model::Model;
 
@@ -38,6 +39,7 @@ impl Workspace {
         if self.layers.len() < sets {
             self.layers.resize_with(sets, Default::default);
         }
+        let format = kernels().weight_format(model.precision);
         let (rope, panels) = (&self.rope, &mut self.weights);
         let x = self.x.take(n * d);
         embedding::forward(x, &w[model.layout.embedding.clone()], batch.tokens(), d);
@@ -75,7 +77,7 @@ impl Workspace {
                 });
             let lse = saved.lse.take(n * heads.query);
             let attended = saved.attended.take(n * qw);
-            attention::forward(attended, lse, qkv, batch, heads, &mut self.keys);
+            attention::forward(attended, lse, qkv, batch, (heads, format), &mut self.keys);
             pieces(x, d, n)
                 .into_par_iter()
                 .zip(pieces(attended, qw, n))

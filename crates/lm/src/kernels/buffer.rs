@@ -54,12 +54,12 @@ impl<T: Word> Buffer<T> {
 /// A cache line of numbers, for small allocations that are to start on one.
 #[derive(Clone, Copy, Debug, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C, align(64))]
-pub struct Line([f32; Line::LEN]);
+pub struct Line([u32; Line::LEN]);
 
 impl Line {
     /// Numbers of a line.
     pub const LEN: usize = 16;
 
     /// Zeros.
-    pub const ZERO: Line = Line([0.0; Line::LEN]);
+    pub const ZERO: Line = Line([0; Line::LEN]);
 }

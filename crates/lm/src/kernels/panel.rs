@@ -41,8 +41,9 @@ pub fn bf16(x: f32) -> u32 {
     if x.is_nan() { 0x7fc0 } else { rounded }
 }
 
+/// Two neighbours as one word, each rounded to bf16.
 #[inline(always)]
-fn pair(low: f32, high: f32) -> u32 {
+pub fn bf16_pair(low: f32, high: f32) -> u32 {
     bf16(low) | bf16(high) << 16
 }
 
@@ -147,12 +148,12 @@ pub fn pack_plain(words: &mut [u32], m: Matrix<'_>, columns: usize, depth: usize
             Format::Bf16 | Format::Widened if 2 * s + 1 < depth => {
                 let rows = m.row(2 * s, 0, columns).iter().zip(m.row(2 * s + 1, 0, columns));
                 for (word, (low, high)) in words.iter_mut().zip(rows) {
-                    *word = pair(*low, *high);
+                    *word = bf16_pair(*low, *high);
                 }
             }
             Format::Bf16 | Format::Widened => {
                 for (word, low) in words.iter_mut().zip(m.row(2 * s, 0, columns)) {
-                    *word = pair(*low, 0.0);
+                    *word = bf16_pair(*low, 0.0);
                 }
             }
         }
@@ -180,7 +181,7 @@ pub fn pack_transposed(words: &mut [u32], m: Matrix<'_>, columns: usize, depth: 
                 Format::Bf16 | Format::Widened => {
                     let row = m.row(j, 2 * first, (2 * count).min(depth - 2 * first));
                     for (s, x) in row.chunks(2).enumerate() {
-                        words[(first + s) * COLUMNS + j] = pair(x[0], x.get(1).copied().unwrap_or(0.0));
+                        words[(first + s) * COLUMNS + j] = bf16_pair(x[0], x.get(1).copied().unwrap_or(0.0));
                     }
                 }
             }
@@ -213,10 +214,10 @@ pub fn pack_rows(tiles: &mut [u32], m: Matrix<'_>, rows: usize, depth: usize, fo
             Format::Bf16 => {
                 let (pairs, rest) = row.as_chunks::<2>();
                 for (word, x) in words.iter_mut().zip(pairs) {
-                    *word = pair(x[0], x[1]);
+                    *word = bf16_pair(x[0], x[1]);
                 }
                 if let [last] = rest {
-                    words[pairs.len()] = pair(*last, 0.0);
+                    words[pairs.len()] = bf16_pair(*last, 0.0);
                 }
             }
         }
@@ -247,11 +248,11 @@ pub fn pack_columns(tiles: &mut [u32], m: Matrix<'_>, rows: usize, depth: usize,
                     let low = m.row(2 * s, first, count);
                     if 2 * s + 1 < depth {
                         for ((word, x), y) in words.iter_mut().zip(low).zip(m.row(2 * s + 1, first, count)) {
-                            *word = pair(*x, *y);
+                            *word = bf16_pair(*x, *y);
                         }
                     } else {
                         for (word, x) in words.iter_mut().zip(low) {
-                            *word = pair(*x, 0.0);
+                            *word = bf16_pair(*x, 0.0);
                         }
                     }
                 }

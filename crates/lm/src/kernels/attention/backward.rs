@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{BLOCK, Heads, blocks, score, strip_rows};
+use super::{BLOCK, Heads, blocks, score, strip_rows, weights_as_left};
 use crate::batch::TreeBatch;
-use crate::kernels::panel::{Matrix, Panels, pack_plain};
+use crate::kernels::panel::{Matrix, Panels, pack_plain, pack_rows, steps};
 use crate::kernels::tile::{COLUMNS, DEPTH, Format, Layout, ROWS, kernels};
 use crate::kernels::{SharedMut, math};
 use crate::kernels::math::LANES;
@@ -35,16 +35,18 @@ pub struct HeadPanels {
 /// Working memory of one thread for a block of queries.
 #[repr(C, align(64))]
 struct Strips {
-    /// Queries, scaled, and gradients of the result: rows of [`DEPTH`] words.
-    queries: [f32; BLOCK * DEPTH],
-    dout: [f32; BLOCK * DEPTH],
+    /// Queries and gradients of the result as left operands: rows of [`DEPTH`] words.
+    queries: [u32; BLOCK * DEPTH],
+    dout: [u32; BLOCK * DEPTH],
     /// Probabilities of a strip, and gradients of its scores.
     weights: [f32; BLOCK * DEPTH],
     dscores: [f32; BLOCK * DEPTH],
+    /// The latter of one tile as left operand.
+    left: [u32; ROWS * DEPTH],
     /// The block's queries and gradients as panels, `BLOCK` steps each.
     query_panels: [u32; BLOCK * DEPTH],
     dout_panels: [u32; BLOCK * DEPTH],
-    /// Gradient of the scaled queries.
+    /// Gradient of the queries.
     dqueries: [f32; BLOCK * DEPTH],
 }
 
@@ -65,16 +67,16 @@ thread_local! {
 ///
 /// Work is divided by tree and key/value head: each piece owns the keys it adds to, so the order of
 /// additions is fixed.
-pub fn backward(dqkv: &mut [f32], saved: &Saved<'_>, batch: &TreeBatch, heads: Heads, panels: &mut Vec<HeadPanels>) {
+pub fn backward(dqkv: &mut [f32], saved: &Saved<'_>, batch: &TreeBatch, (heads, format): (Heads, Format), panels: &mut Vec<HeadPanels>) {
     dqkv.fill(0.0);
     let (n, hd) = (batch.rows(), heads.dim);
     let rows = Matrix::new(saved.qkv, heads.qkv_width());
     panels.resize_with(heads.kv.max(panels.len()), Default::default);
     for (g, panels) in panels.iter_mut().enumerate().take(heads.kv) {
         let (keys, values) = (rows.from(0, heads.key_column(g)), rows.from(0, heads.value_column(g)));
-        panels.keys_transposed.fill_transposed(keys, hd, n, Format::F32);
-        panels.values_transposed.fill_transposed(values, hd, n, Format::F32);
-        panels.keys.fill(keys, n, hd, Format::F32);
+        panels.keys_transposed.fill_transposed(keys, hd, n, format);
+        panels.values_transposed.fill_transposed(values, hd, n, format);
+        panels.keys.fill(keys, n, hd, format);
     }
     let mut by_tree: Vec<Vec<(usize, usize, usize)>> = vec![Vec::new(); batch.trees()];
     for block in blocks(batch) {
@@ -89,7 +91,7 @@ pub fn backward(dqkv: &mut [f32], saved: &Saved<'_>, batch: &TreeBatch, heads: H
                 for h in g * heads.group()..(g + 1) * heads.group() {
                     // SAFETY: this piece alone writes the columns of query head `h` and of key/value
                     // head `g` in the rows of this tree.
-                    unsafe { block_backward(grad, saved, batch, heads, (r, a, b), (h, g), &panels[g], strips) };
+                    unsafe { block_backward(grad, saved, batch, (heads, format), (r, a, b), (h, g), &panels[g], strips) };
                 }
             }
         })
@@ -105,7 +107,7 @@ unsafe fn block_backward(
     grad: SharedMut,
     saved: &Saved<'_>,
     batch: &TreeBatch,
-    heads: Heads,
+    (heads, format): (Heads, Format),
     (r, a, b): (usize, usize, usize),
     (h, g): (usize, usize),
     panels: &HeadPanels,
@@ -116,18 +118,17 @@ unsafe fn block_backward(
     let queries = Matrix::new(saved.qkv, w).from(a, heads.query_column(h));
     let dout = Matrix::new(saved.dout, ow).from(a, h * hd);
     let mut delta = [0f32; BLOCK];
-    load(&mut s.queries, queries, n, hd, heads.scale());
-    load(&mut s.dout, dout, n, hd, 1.0);
-    let scaled = Matrix::new(&s.queries, DEPTH);
+    pack_rows(&mut s.queries, queries, n, hd, format);
+    pack_rows(&mut s.dout, dout, n, hd, format);
     for p in 0..padded / COLUMNS {
         let (first, width) = (p * COLUMNS, COLUMNS.min(hd - p * COLUMNS));
         let words = p * BLOCK * COLUMNS..(p * BLOCK + n) * COLUMNS;
-        pack_plain(&mut s.query_panels[words.clone()], scaled.from(0, first), width, n, Format::F32);
+        pack_plain(&mut s.query_panels[words.clone()], queries.from(0, first), width, n, Format::F32);
         pack_plain(&mut s.dout_panels[words], dout.from(0, first), width, n, Format::F32);
     }
     deltas(&mut delta, dout, Matrix::new(saved.out, ow).from(a, h * hd), n, hd);
     let lse = |i: usize| saved.lse[(a + i) * heads.query + h];
-    let rows = kernels().family(Format::F32, Layout::Rows);
+    let rows = kernels().family(format, Layout::Rows);
     let transposed = kernels().family(Format::F32, Layout::Transposed);
     for (nth, (base, keys)) in strip_rows(batch, r, b).enumerate() {
         let (from, to) = (keys.start - base, keys.end - base);
@@ -140,27 +141,31 @@ unsafe fn block_backward(
             unsafe {
                 let panel = base / COLUMNS;
                 let keys = panels.keys_transposed.panel(panel, 0).as_ptr();
-                score(s.queries.as_ptr().add(at), keys, from..end, m, hd, s.weights.as_mut_ptr().add(at));
+                score(s.queries.as_ptr().add(at), keys, from..end, m, hd, format, s.weights.as_mut_ptr().add(at));
                 let values = panels.values_transposed.panel(panel, 0).as_ptr();
-                score(s.dout.as_ptr().add(at), values, from..end, m, hd, s.dscores.as_mut_ptr().add(at));
+                score(s.dout.as_ptr().add(at), values, from..end, m, hd, format, s.dscores.as_mut_ptr().add(at));
             }
             for i in t..t + m {
                 let row = i * DEPTH..(i + 1) * DEPTH;
                 let (p, dp) = (&mut s.weights[row.clone()], &mut s.dscores[row]);
-                score_grad(p, dp, (from, seen(i), to), lse(i), delta[i]);
+                score_grad(p, dp, (from, seen(i), to), heads.scale(), lse(i), delta[i]);
             }
-            for p in 0..padded / COLUMNS {
-                let steps = end - from;
-                if steps > 0 {
-                    // SAFETY: as above; `dqueries` holds BLOCK rows of `padded` floats.
-                    unsafe {
-                        let left = s.dscores.as_ptr().add(at + from).cast();
-                        let panel = panels.keys.panel(p, keys.start).as_ptr();
-                        let sum = s.dqueries.as_mut_ptr().add(t * padded + p * COLUMNS);
-                        rows[m - 1](steps, left, panel, sum, padded, COLUMNS, nth > 0);
-                    }
-                } else if nth == 0 {
+            if end <= from {
+                if nth == 0 {
                     s.dqueries[t * padded..(t + m) * padded].fill(0.0);
+                }
+                continue;
+            }
+            let left = &mut s.left[..m * DEPTH];
+            left.copy_from_slice(bytemuck::cast_slice(&s.dscores[at..at + m * DEPTH]));
+            let (word, step, count) = weights_as_left(left, from..end, format);
+            for p in 0..padded / COLUMNS {
+                // SAFETY: as above; `dqueries` holds BLOCK rows of `padded` floats.
+                unsafe {
+                    let left = s.left.as_ptr().add(word);
+                    let panel = panels.keys.panel(p, steps(base, format) + step).as_ptr();
+                    let sum = s.dqueries.as_mut_ptr().add(t * padded + p * COLUMNS);
+                    rows[m - 1](count, left, panel, sum, padded, COLUMNS, nth > 0);
                 }
             }
         }
@@ -190,16 +195,7 @@ unsafe fn block_backward(
         // SAFETY: this row's columns of head `h` belong to this piece, as promised.
         let to = unsafe { grad.slice((a + i) * w + heads.query_column(h), hd) };
         for (to, dq) in to.iter_mut().zip(dq) {
-            *to = dq * heads.scale();
-        }
-    }
-}
-
-/// Rows of [`DEPTH`] words from rows of `dim` floats, times `scale`.
-fn load(to: &mut [f32], from: Matrix<'_>, rows: usize, dim: usize, scale: f32) {
-    for (i, to) in to.chunks_exact_mut(DEPTH).enumerate().take(rows) {
-        for (to, x) in to.iter_mut().zip(&from.data[i * from.stride..][..dim]) {
-            *to = x * scale;
+            *to = *dq;
         }
     }
 }
@@ -212,18 +208,25 @@ fn deltas(delta: &mut [f32; BLOCK], dout: Matrix<'_>, out: Matrix<'_>, rows: usi
     }
 }
 
-/// Turns scaled scores into probabilities and `dp` into the gradient of the scaled scores, between `from`
+/// Turns scores into probabilities and `dp` into the gradient of the scores before scaling, between `from`
 /// and `seen`; both become zero from there to `to`.
 #[multiversion(targets = "simd")]
-fn score_grad(p: &mut [f32], dp: &mut [f32], (from, seen, to): (usize, usize, usize), lse: f32, delta: f32) {
+fn score_grad(
+    p: &mut [f32],
+    dp: &mut [f32],
+    (from, seen, to): (usize, usize, usize),
+    scale: f32,
+    lse: f32,
+    delta: f32,
+) {
     let (p, dp) = (p.as_chunks_mut::<LANES>().0, dp.as_chunks_mut::<LANES>().0);
     let vectors = from / LANES..to.div_ceil(LANES);
     for (n, (p, dp)) in p.iter_mut().zip(dp).enumerate().take(vectors.end).skip(vectors.start) {
         let (mut weights, mut slopes) = (*p, *dp);
         for lane in 0..LANES {
             let at = (n * LANES + lane) as i32;
-            let weight = math::exp(weights[lane] - lse);
-            let slope = weight * (slopes[lane] - delta);
+            let weight = math::exp(weights[lane] * scale - lse);
+            let slope = weight * (slopes[lane] - delta) * scale;
             let shown = at >= from as i32 && at < seen as i32;
             weights[lane] = if shown { weight } else { 0.0 };
             slopes[lane] = if shown { slope } else { 0.0 };

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{Heads, Strip, Tiles, attend, blocks, strip_rows};
 use crate::batch::TreeBatch;
 use crate::kernels::SharedMut;
-use crate::kernels::panel::{Matrix, Panels};
+use crate::kernels::panel::{Matrix, Panels, steps};
 use crate::kernels::tile::{COLUMNS, Format, ROWS};
 
 thread_local! {
@@ -22,21 +22,21 @@ pub fn with_tiles<R>(work: impl FnOnce(&mut Tiles) -> R) -> R {
 
 /// `out[rows, q_width]` and `lse[rows, query heads]` from prepared `qkv[rows, qkv_width]`.
 ///
-/// `panels` is working memory.
+/// Keys and values enter in `format`; `panels` is working memory.
 pub fn forward(
     out: &mut [f32],
     lse: &mut [f32],
     qkv: &[f32],
     batch: &TreeBatch,
-    heads: Heads,
+    (heads, format): (Heads, Format),
     panels: &mut Vec<[Panels; 2]>,
 ) {
     let (n, w, hd, ow) = (batch.rows(), heads.qkv_width(), heads.dim, heads.q_width());
     let rows = Matrix::new(qkv, w);
     panels.resize_with(heads.kv.max(panels.len()), Default::default);
     for (g, [keys, values]) in panels.iter_mut().enumerate().take(heads.kv) {
-        keys.fill_transposed(rows.from(0, heads.key_column(g)), hd, n, Format::F32);
-        values.fill(rows.from(0, heads.value_column(g)), n, hd, Format::F32);
+        keys.fill_transposed(rows.from(0, heads.key_column(g)), hd, n, format);
+        values.fill(rows.from(0, heads.value_column(g)), n, hd, format);
     }
     let (out, lse, panels) = (SharedMut::new(out), SharedMut::new(lse), &*panels);
     let piece = |&(r, first, end): &(usize, usize, usize), tiles: &mut Tiles| {
@@ -45,11 +45,10 @@ pub fn forward(
                 for a in (first..end).step_by(ROWS) {
                     let m = ROWS.min(end - a);
                     let queries = rows.from(a, heads.query_column(h));
-                    tiles.load(queries.data, w, m, hd, heads.scale());
                     let strips = strip_rows(batch, r, a + m).map(|(base, seen)| Strip {
                         keys: keys.panel(base / COLUMNS, 0).as_ptr(),
-                        values: values.panel(0, base).as_ptr(),
-                        value_panel: n * COLUMNS,
+                        values: values.panel(0, steps(base, format)).as_ptr(),
+                        value_panel: values.steps() * COLUMNS,
                         from: seen.start - base,
                         to: seen.end - base,
                         // A query sees its own row; ancestors lie before it anyway.
@@ -58,7 +57,7 @@ pub fn forward(
                     // SAFETY: the panels cover all rows, and every (block, head) writes its own rows
                     // and columns of `out` and `lse`.
                     unsafe {
-                        attend(tiles, m, heads, strips, |i, sum, log_sum_exp| {
+                        attend(tiles, queries, m, (heads, format), strips, |i, sum, log_sum_exp| {
                             out.slice((a + i) * ow + h * hd, hd).copy_from_slice(sum);
                             *lse.at((a + i) * heads.query + h) = log_sum_exp;
                         });

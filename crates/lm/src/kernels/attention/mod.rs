@@ -10,6 +10,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 
 use super::math::{self, LANES};
+use super::panel::{Matrix, bf16_pair, pack_rows, steps};
 use super::tile::{COLUMNS, DEPTH, Format, Layout, ROWS, kernels};
 use crate::batch::TreeBatch;
 
@@ -105,13 +106,12 @@ impl Strip {
 }
 
 /// Working memory of [`attend`].
-#[derive(Clone)]
 #[repr(C, align(64))]
 pub struct Tiles {
-    /// Queries, scaled, a row of [`DEPTH`] words each.
-    pub queries: [f32; ROWS * DEPTH],
-    /// Scores of a strip.
-    scores: [f32; ROWS * DEPTH],
+    /// Queries, a row of [`DEPTH`] words each.
+    queries: [u32; ROWS * DEPTH],
+    /// Scores of a strip, f32, and then its weights as left operand.
+    scores: [u32; ROWS * DEPTH],
     /// Weighted sums of values, `padded` floats a row.
     sums: [f32; ROWS * DEPTH],
 }
@@ -119,33 +119,29 @@ pub struct Tiles {
 impl Tiles {
     /// Zeros.
     pub fn new() -> Box<Self> {
-        let zeros = [0.0; ROWS * DEPTH];
-        Box::new(Tiles { queries: zeros, scores: zeros, sums: zeros })
-    }
-
-    /// Takes `rows` queries of `dim` floats, `stride` apart, times `scale`.
-    pub fn load(&mut self, from: &[f32], stride: usize, rows: usize, dim: usize, scale: f32) {
-        for i in 0..rows {
-            for (q, x) in self.queries[i * DEPTH..][..dim].iter_mut().zip(&from[i * stride..][..dim]) {
-                *q = x * scale;
-            }
-        }
+        Box::new(Tiles {
+            queries: [0; ROWS * DEPTH],
+            scores: [0; ROWS * DEPTH],
+            sums: [0.0; ROWS * DEPTH],
+        })
     }
 }
 
-/// Attention of one tile of queries of one head, which `tiles` holds; `write(i, sum, lse)` gets each
-/// query's result and its log-sum-exp of scores.
+/// Attention of one tile of `rows` queries of one head over keys and values of the given format;
+/// `write(i, sum, lse)` gets each query's result and its log-sum-exp of scaled scores.
 ///
 /// # Safety
-/// The pointers of the strips are valid for the keys seen, in whole panels of 32.
+/// The pointers of the strips are valid for the keys seen, in whole panels of 32 and whole steps.
 pub unsafe fn attend(
     tiles: &mut Tiles,
+    queries: Matrix<'_>,
     rows: usize,
-    heads: Heads,
+    (heads, format): (Heads, Format),
     strips: impl Iterator<Item = Strip>,
     mut write: impl FnMut(usize, &[f32], f32),
 ) {
-    let kernel = kernels().family(Format::F32, Layout::Rows)[rows - 1];
+    pack_rows(&mut tiles.queries, queries, rows, heads.dim, format);
+    let kernel = kernels().family(format, Layout::Rows)[rows - 1];
     let padded = heads.padded();
     let (mut top, mut total) = ([f32::NEG_INFINITY; ROWS], [0f32; ROWS]);
     let mut first = true;
@@ -154,24 +150,26 @@ pub unsafe fn attend(
         if to <= strip.from {
             continue;
         }
+        let keys = strip.from..to;
         // SAFETY: the tiles hold `rows` rows of DEPTH words, panels are valid as promised, and `sums`
         // holds `rows x padded` floats.
         unsafe {
-            score(tiles.queries.as_ptr(), strip.keys, strip.from..to, rows, heads.dim, tiles.scores.as_mut_ptr());
+            let scores = tiles.scores.as_mut_ptr().cast();
+            score(tiles.queries.as_ptr(), strip.keys, keys.clone(), rows, heads.dim, format, scores);
             let mut seen = [0; ROWS];
             (0..rows).for_each(|i| seen[i] = strip.seen(i));
-            let scores = &mut tiles.scores[..rows * DEPTH];
-            let kept = softmax(scores, strip.from..to, &seen, &mut top, &mut total);
+            let scores: &mut [f32] = bytemuck::cast_slice_mut(&mut tiles.scores[..rows * DEPTH]);
+            let kept = softmax(scores, keys.clone(), &seen, heads.scale(), &mut top, &mut total);
             if !first {
                 for (sums, kept) in tiles.sums.chunks_exact_mut(padded).zip(kept).take(rows) {
                     sums.iter_mut().for_each(|s| *s *= kept);
                 }
             }
+            let (word, step, steps) = weights_as_left(&mut tiles.scores[..rows * DEPTH], keys, format);
             for p in 0..padded / COLUMNS {
-                let weights = tiles.scores.as_ptr().add(strip.from).cast();
-                let values = strip.values.add(p * strip.value_panel + strip.from * COLUMNS);
+                let values = strip.values.add(p * strip.value_panel + step * COLUMNS);
                 let sums = tiles.sums.as_mut_ptr().add(p * COLUMNS);
-                kernel(to - strip.from, weights, values, sums, padded, COLUMNS, !first);
+                kernel(steps, tiles.scores.as_ptr().add(word), values, sums, padded, COLUMNS, !first);
             }
         }
         first = false;
@@ -184,17 +182,54 @@ pub unsafe fn attend(
     }
 }
 
+/// Makes rows of f32 weights of some keys the left operand of a product with these keys' rows: returns
+/// the first word of a row, the first step of the right operand, and the number of steps.
+///
+/// Weights outside `keys` up to the next multiple of 16 are zero, so a pair may stick out by one.
+fn weights_as_left(weights: &mut [u32], keys: Range<usize>, format: Format) -> (usize, usize, usize) {
+    let (first, last) = (keys.start / 2, keys.end.div_ceil(2));
+    match format {
+        Format::F32 => (keys.start, keys.start, keys.len()),
+        Format::Widened => (2 * first, first, last - first),
+        Format::Bf16 => {
+            narrow(weights, first, last);
+            (first, first, last - first)
+        }
+    }
+}
+
+/// Turns the f32 words `2 first..2 last` of every row into pairs of bf16, in the words `first..last`.
+#[multiversion(targets = "simd")]
+fn narrow(rows: &mut [u32], first: usize, last: usize) {
+    for row in rows.chunks_exact_mut(DEPTH) {
+        let mut pairs = [0; DEPTH / 2];
+        for (pair, x) in pairs[first..last].iter_mut().zip(row[2 * first..2 * last].as_chunks::<2>().0) {
+            *pair = bf16_pair(f32::from_bits(x[0]), f32::from_bits(x[1]));
+        }
+        row[first..last].copy_from_slice(&pairs[first..last]);
+    }
+}
+
 /// Scores of a tile of queries with the panels that hold the keys `seen`.
 ///
 /// # Safety
 /// `queries` and `scores` hold `rows` rows of [`DEPTH`] words, and the panels of these keys are valid.
-unsafe fn score(queries: *const f32, keys: *const u32, seen: Range<usize>, rows: usize, dim: usize, scores: *mut f32) {
-    let kernel = kernels().family(Format::F32, Layout::Rows)[rows - 1];
+unsafe fn score(
+    queries: *const u32,
+    keys: *const u32,
+    seen: Range<usize>,
+    rows: usize,
+    dim: usize,
+    format: Format,
+    scores: *mut f32,
+) {
+    let kernel = kernels().family(format, Layout::Rows)[rows - 1];
+    let steps = steps(dim, format);
     for p in seen.start / COLUMNS..seen.end.div_ceil(COLUMNS) {
         // SAFETY: as promised to this function.
         unsafe {
-            let panel = keys.add(p * dim * COLUMNS);
-            kernel(dim, queries.cast(), panel, scores.add(p * COLUMNS), DEPTH, COLUMNS, false);
+            let panel = keys.add(p * steps * COLUMNS);
+            kernel(steps, queries, panel, scores.add(p * COLUMNS), DEPTH, COLUMNS, false);
         }
     }
 }
@@ -206,6 +241,7 @@ fn softmax(
     scores: &mut [f32],
     strip: Range<usize>,
     seen: &[usize; ROWS],
+    scale: f32,
     top: &mut [f32; ROWS],
     total: &mut [f32; ROWS],
 ) -> [f32; ROWS] {
@@ -225,13 +261,13 @@ fn softmax(
                 highest[lane] = if score > highest[lane] { score } else { highest[lane] };
             }
         }
-        let new = highest.iter().fold(top[i], |a, &b| if b > a { b } else { a });
+        let new = highest.iter().fold(top[i], |a, &b| if b * scale > a { b * scale } else { a });
         let mut sums = [0f32; LANES];
         for (n, scores) in row.iter_mut().enumerate() {
             let mut weights = *scores;
             for lane in 0..LANES {
                 let at = (n * LANES + lane) as i32;
-                let weight = math::exp(weights[lane] - new);
+                let weight = math::exp(weights[lane] * scale - new);
                 weights[lane] = if at >= from && at < to { weight } else { 0.0 };
                 sums[lane] += weights[lane];
             }
