@@ -57,7 +57,8 @@ pub struct SkillMetrics {
     pub failed: usize,
     /// The same by cause.
     pub failures: BTreeMap<&'static str, usize>,
-    /// What the analysis took.
+    /// What the analysis took; absent if it took nothing.
+    #[serde(skip_serializing_if = "Usage::is_nothing")]
     pub analyzer: Usage,
     /// Turns scored under their episode's skill.
     pub episode_rows: usize,

@@ -41,9 +41,18 @@ impl Recipe {
 
     /// Parses the text of a recipe, without checking that it can train.
     pub fn parse(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
-        toml::from_str(text).map_err(|error| RecipeError::Malformed {
-            origin: origin.to_owned(),
-            reason: with_suggestion(error.to_string().trim_end()),
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let field =
+                error.message().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+            let reason = match field.filter(|field| field.ends_with("key")) {
+                // The line, which a full message shows, may hold a secret.
+                Some(field) => format!(
+                    "unknown field `{field}`: keys of endpoints are taken from the environment \
+                     (OPENAI_API_KEY), never from a recipe"
+                ),
+                None => with_suggestion(error.to_string().trim_end()),
+            };
+            RecipeError::Malformed { origin: origin.to_owned(), reason }
         })
     }
 
@@ -265,13 +274,14 @@ mod tests {
             (vec!["max_trajectory_characters=100"], "at least 2000"),
             (vec!["max_cost=1.0"], "without input_price"),
             (vec!["max_cost=1.0", "input_price=-1"], "0 or more"),
-            (vec!["key=abc"], "unknown field"),
+            (vec!["api_key=abc"], "unknown field `api_key`: keys of endpoints are taken from"),
         ] {
             let changes = changes.iter().map(|change| format!("skill.openai.{change}"));
             let named = ["skill.analyzer=openai".to_owned(), "skill.openai.model=m".to_owned()];
             let error = Recipe::read(None, &named.into_iter().chain(changes.clone()).collect::<Vec<_>>());
             let error = error.unwrap_err().to_string();
             assert!(error.contains(says), "{:?}: {error}", changes.collect::<Vec<_>>());
+            assert!(!error.contains("secret") && !error.contains("abc"), "{error}");
         }
         let mut openai = crate::recipe::OpenAi::default();
         openai.resolve(|name| (name == "OPENAI_MODEL").then(|| "small".to_owned()));

@@ -36,3 +36,10 @@ pub struct Usage {
     /// Skills whose words noise put in random order.
     pub corrupted: usize,
 }
+
+impl Usage {
+    /// Whether there is nothing to tell.
+    pub fn is_nothing(&self) -> bool {
+        *self == Usage::default()
+    }
+}

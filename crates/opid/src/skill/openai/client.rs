@@ -112,6 +112,7 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_global(Some(Duration::from_secs_f64(settings.timeout_seconds)))
+            .max_idle_connections(settings.concurrency)
             .max_idle_connections_per_host(settings.concurrency)
             .build();
         Ok(Client {
