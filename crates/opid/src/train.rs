@@ -73,8 +73,8 @@ pub enum TrainError {
     Analyzer(#[from] StopError),
     /// The analyzer cannot go on.
     #[error(
-        "step {step}: {reason}; the run is saved up to the step before, and goes on with --resume once that is put right (its settings are in \
-         its config.toml)"
+        "step {step}: {reason}; the run is saved up to the step before, and goes on with --resume once that is put \
+         right (its settings are in its config.toml)"
     )]
     Stopped {
         /// Training step.

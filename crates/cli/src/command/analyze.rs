@@ -115,7 +115,9 @@ fn describe(text: &mut String, t: &Trajectory, analysis: &Analysis) {
     }
     for (i, turn) in t.turns.iter().enumerate() {
         let refused = if turn.valid { "" } else { "  (invalid)" };
-        text.push_str(&format!("  {i:>3}  > {}{refused}\n", turn.action));
+        // What is no command may hold anything.
+        let action = turn.action.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.push_str(&format!("  {i:>3}  > {action}{refused}\n"));
         if let Some(skill) = analysis.step_skills.get(&i) {
             text.push_str(&format!("       skill: {skill}\n"));
         }

@@ -164,7 +164,7 @@ fn lasting_trouble_is_named_and_counted() {
 fn an_endpoint_may_ask_for_a_pause() {
     let date = || httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(2));
     let seconds = || "1".to_owned();
-    for wait in [&seconds as &(dyn Fn() -> String), &date] {
+    for wait in [&seconds as &dyn Fn() -> String, &date] {
         let header: &'static str = format!("retry-after: {}\r\n", wait()).leak();
         let server = Server::start(move |n, _| match n {
             0 => Answer::Status(429, header, "{}".into()),

@@ -14,8 +14,11 @@ type Skills = (String, Vec<(usize, String)>);
 struct Deviation {
     reason: &'static str,
     /// The recorded cases, by what we read: episode skill and step skills, or nothing usable.
-    cases: &'static [(&'static [&'static str], Option<(&'static str, &'static [(usize, &'static str)])>)],
+    cases: &'static [(&'static [&'static str], Option<Known>)],
 }
+
+/// Episode skill and step skills, as constants.
+type Known = (&'static str, &'static [(usize, &'static str)]);
 
 const DEVIATIONS: &[Deviation] = &[
     Deviation {
