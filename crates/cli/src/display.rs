@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use opid::metrics::StepMetrics;
 use opid::probe::Probe;
 use opid::recipe::{AlgorithmName, Recipe};
-use opid::skill::usage::Usage;
+use opid::skill::analyzer::{Usage, describe};
 use opid::train::{Event, Outcome};
 
 /// Writes a line to standard output. Whoever watched may have gone; the run goes on.
@@ -222,8 +222,7 @@ impl Display {
 
 /// Failures by cause, in brackets.
 pub fn causes(failures: &BTreeMap<&'static str, usize>) -> String {
-    let causes: Vec<String> = failures.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
-    if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) }
+    if failures.is_empty() { String::new() } else { format!(" ({})", describe(failures)) }
 }
 
 /// What an analyzer took, if it took anything.

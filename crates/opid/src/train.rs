@@ -392,8 +392,7 @@ impl Run<'_> {
         if failed as f64 > most * episodes as f64 {
             let first = analyses.results.iter().find_map(|r| r.as_ref().err());
             let reason = first.map(ToString::to_string).unwrap_or_default();
-            let causes: Vec<String> = causes.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
-            let causes = causes.join(", ");
+            let causes = analyzer::describe(&causes);
             return Err(TrainError::Analysis { step, failed, episodes, causes, reason, most });
         }
         Ok(analyses)

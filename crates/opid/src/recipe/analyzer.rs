@@ -1,6 +1,19 @@
-//! Settings of the analyzers that have some.
+//! Analyzers, and the settings of those that have some.
 
 use serde::{Deserialize, Serialize};
+
+/// Analyzers a recipe can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnalyzerName {
+    /// Built in: a deterministic reading of the finished episode's text.
+    Hindsight,
+    /// A language model behind an OpenAI-compatible chat endpoint.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// Skills from a recording.
+    Replay,
+}
 
 /// The endpoint that is asked where neither the recipe nor the environment names one.
 pub const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
@@ -35,7 +48,8 @@ pub struct OpenAi {
     pub cache: String,
     /// The program stops after this many requests; 0 sets no limit.
     pub max_requests: usize,
-    /// The program stops before it uses more than this many tokens, both ways; 0 sets no limit.
+    /// The program stops before it uses more than this many tokens, both ways; 0 sets no limit. Replies
+    /// from the cache count for nothing, requests without a reply only as requests.
     pub max_tokens: u64,
     /// The program stops before it spends more than this, in the currency of the prices; 0 sets no limit.
     pub max_cost: f64,

@@ -15,7 +15,7 @@ mod analyzer;
 mod defaults;
 mod read;
 
-pub use analyzer::{DEFAULT_BASE_URL, OpenAi, SkillNoise};
+pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise};
 
 /// The recipe `opid train` uses when none is named.
 pub const HOUSEHOLD: &str = include_str!("../../../../recipes/household.toml");
@@ -236,19 +236,6 @@ pub enum Teacher {
     Policy,
     /// The policy that training started from.
     Reference,
-}
-
-/// Analyzers a recipe can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AnalyzerName {
-    /// Built in: a deterministic reading of the finished episode's text.
-    Hindsight,
-    /// A language model behind an OpenAI-compatible chat endpoint.
-    #[serde(rename = "openai")]
-    OpenAi,
-    /// Skills from a recording.
-    Replay,
 }
 
 /// The policy loss.

@@ -65,6 +65,12 @@ pub struct Analyses {
     pub usage: Usage,
 }
 
+/// Failures by cause, in words.
+pub fn describe(failures: &BTreeMap<&'static str, usize>) -> String {
+    let causes: Vec<String> = failures.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
+    causes.join(", ")
+}
+
 impl Analyses {
     /// Failures by cause.
     pub fn failures(&self) -> BTreeMap<&'static str, usize> {

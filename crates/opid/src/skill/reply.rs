@@ -53,7 +53,10 @@ pub struct Answer {
 /// There is none.
 pub fn parse(reply: &str) -> Result<Answer, ReplyError> {
     let objects = objects(reply);
-    let outside = |at: usize| !objects.found.iter().any(|(place, _)| place.contains(&at));
+    let outside = |at: usize| {
+        let before = objects.found.partition_point(|(place, _)| place.end <= at);
+        objects.found.get(before).is_none_or(|(place, _)| at < place.start)
+    };
     // Tags inside an object are words of a skill.
     let thought = last_tag(reply, "</think", outside).unwrap_or(0);
     let thinking = first_tag(reply, "<think", |at| at >= thought && outside(at)).unwrap_or(reply.len());
@@ -165,6 +168,13 @@ mod tests {
             ("{\"episode_skill\": \"...\"}", Err(ReplyError::NoSkill)),
         ] {
             assert_eq!(skill(reply), expected.map(str::to_owned), "{reply}");
+        }
+    }
+
+    #[test]
+    fn hostile_replies_end_soon() {
+        for part in ["<think>{}", "</think>{", "{\"episode_skill\": 1}</think>"] {
+            assert!(parse(&part.repeat(100_000)).is_err());
         }
     }
 

@@ -46,13 +46,14 @@ enum Failure {
     Connection(String),
     TooLarge,
     Malformed(String),
-    Refused(String),
     Status { status: u16, message: String, wait: Option<f64> },
 }
 
 /// What an attempt brought.
 struct Answered {
     reply: Reply,
+    /// What the model said instead, if it does not want to answer.
+    refusal: Option<String>,
     tokens: Tokens,
     /// Whether the endpoint counted the tokens.
     metered: bool,
@@ -131,15 +132,14 @@ impl Client {
         let mut dialect = *lock(&self.dialect);
         let mut attempts = 0;
         loop {
-            let until = *lock(&self.pause);
-            sleep(until, round)?;
+            self.keep_pause(round)?;
             let most = Tokens { input: estimate(message), output: self.settings.max_reply_tokens };
             self.budget.reserve(most)?;
             round.count(|u| u.requests += 1);
             let result = self.post(dialect, message);
             self.budget.settle(most, result.as_ref().map_or(Tokens::default(), |answer| answer.tokens));
             let failure = match result {
-                Ok(Answered { reply, tokens, metered }) => {
+                Ok(Answered { reply, refusal, tokens, metered }) => {
                     *lock(&self.dialect) = dialect;
                     round.count(|u| {
                         u.input_tokens += tokens.input;
@@ -147,7 +147,10 @@ impl Client {
                         u.unmetered += usize::from(!metered);
                         u.cost += self.budget.cost(tokens);
                     });
-                    return Ok(reply);
+                    return match refusal {
+                        None => Ok(reply),
+                        Some(message) => Err(AskError::Episode(RequestError::Refused { message }.into())),
+                    };
                 }
                 Err(failure) => failure,
             };
@@ -174,12 +177,19 @@ impl Client {
         }
     }
 
-    /// Seconds before another attempt: twice as long each time, and never the same for two requests, so
-    /// that they do not come back together.
+    /// Seconds before another attempt: twice as long each time, less a random part.
     fn backoff(&self, attempts: usize) -> f64 {
         let doubled = self.settings.retry_seconds * 2f64.powi(attempts.min(30) as i32 - 1);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        doubled.min(MAX_BACKOFF) * (0.5 + 0.5 * Draw::new(&[now]).unit())
+        doubled.min(MAX_BACKOFF) * (0.5 + 0.5 * chance())
+    }
+
+    /// Waits while the endpoint wants a pause, and a random moment more.
+    fn keep_pause(&self, round: &Round) -> Result<(), AskError> {
+        let mut until = *lock(&self.pause);
+        if until > Instant::now() {
+            until += Duration::from_secs_f64(self.settings.retry_seconds.min(MAX_BACKOFF) * chance());
+        }
+        sleep(until, round)
     }
 
     /// One attempt.
@@ -204,9 +214,7 @@ impl Client {
             serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         let choice = completion.choices.into_iter().next();
         let Choice { message: said, finish_reason } = choice.ok_or_else(|| malformed("no choice".into()))?;
-        if let Some(refusal) = said.refusal.filter(|refusal| !refusal.is_empty()) {
-            return Err(Failure::Refused(short(&refusal)));
-        }
+        let refusal = said.refusal.filter(|refusal| !refusal.is_empty()).map(|refusal| short(&refusal));
         let text = match said.content {
             None => String::new(),
             Some(Content::Text(text)) => text,
@@ -219,7 +227,7 @@ impl Client {
             None => Tokens { input: estimate(message), output: estimate(&text) },
         };
         let cut_off = finish_reason.as_deref() == Some("length");
-        Ok(Answered { reply: Reply { text, cut_off }, tokens, metered })
+        Ok(Answered { reply: Reply { text, cut_off }, refusal, tokens, metered })
     }
 
     fn failure(&self, error: ureq::Error) -> Failure {
@@ -237,7 +245,6 @@ impl Client {
             Failure::Connection(reason) => RequestError::Connection { reason, attempts },
             Failure::TooLarge => RequestError::TooLarge { limit: MAX_BYTES },
             Failure::Malformed(reason) => RequestError::Malformed { reason, attempts },
-            Failure::Refused(message) => RequestError::Refused { message },
             Failure::Status { status, message, .. }
                 if matches!(status, 300..=399 | 401..=404) || message.contains(NO_CREDIT) =>
             {
@@ -262,7 +269,7 @@ impl Failure {
     fn may_pass(&self) -> bool {
         match self {
             Failure::Timeout | Failure::Connection(_) | Failure::Malformed(_) => true,
-            Failure::TooLarge | Failure::Refused(_) => false,
+            Failure::TooLarge => false,
             Failure::Status { status, message, .. } => {
                 matches!(status, 408 | 409 | 425 | 429 | 500..) && !message.contains(NO_CREDIT)
             }
@@ -276,6 +283,13 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+/// A random number in `[0, 1)`, different for every call, so that requests that failed together do not
+/// come back together. It only changes when something happens, never what.
+fn chance() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+    Draw::new(&[now]).unit()
 }
 
 /// Sleeps until a time, or until all is stopped.

@@ -26,6 +26,9 @@ use super::reply::ReplyError;
 use crate::recipe;
 use crate::trajectory::Trajectory;
 
+/// The skills of an episode, or why there are none.
+type Answer = Result<Analysis, AnalyzerError>;
+
 /// Why a question has no answer.
 enum AskError {
     /// It concerns this episode.
@@ -68,8 +71,7 @@ struct Round {
 
 impl Round {
     fn count(&self, add: impl FnOnce(&mut Usage)) {
-        // Whoever held the lock only added numbers.
-        add(&mut self.usage.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        add(&mut lock(&self.usage));
     }
 
     fn is_stopped(&self) -> bool {
@@ -125,41 +127,11 @@ impl OpenAi {
         let reply = self.client.send(message, round)?;
         Ok(cache.store(message, reply)?)
     }
-}
 
-impl Analyzer for OpenAi {
-    fn analyze(&self, _step: u64, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
-        let mut questions = Vec::new();
-        let mut numbers = HashMap::new();
-        let round = Round::default();
-        let asked: Vec<usize> = trajectories
-            .iter()
-            .map(|t| {
-                let question = self.inquiry.question(t);
-                round.count(|u| u.shortened += usize::from(question.shortened));
-                *numbers.entry(question.text.clone()).or_insert_with(|| {
-                    questions.push(question);
-                    questions.len() - 1
-                })
-            })
-            .collect();
-        round.count(|u| u.shared = trajectories.len() - questions.len());
-        let answers = self.ask_all(&questions, &round)?;
-        let usage = round.usage.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(Analyses { results: asked.into_iter().map(|number| answers[number].clone()).collect(), usage })
-    }
-}
-
-impl OpenAi {
     /// The answers to all questions, in their order.
-    fn ask_all(
-        &self,
-        questions: &[Question],
-        round: &Round,
-    ) -> Result<Vec<Result<Analysis, AnalyzerError>>, OpenAiError> {
+    fn ask_all(&self, questions: &[Question], round: &Round) -> Result<Vec<Answer>, OpenAiError> {
         let next = AtomicUsize::new(0);
-        let answers: Vec<Mutex<Option<Result<Analysis, AnalyzerError>>>> =
-            questions.iter().map(|_| Mutex::new(None)).collect();
+        let answers: Vec<Mutex<Option<Answer>>> = questions.iter().map(|_| Mutex::new(None)).collect();
         let reason = Mutex::new(None);
         let work = || {
             while !round.is_stopped() {
@@ -188,6 +160,29 @@ impl OpenAi {
         }
         let answer = |a: Mutex<Option<_>>| a.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         Ok(answers.into_iter().map(|a| answer(a).expect("every question was asked")).collect())
+    }
+}
+
+impl Analyzer for OpenAi {
+    fn analyze(&self, _step: u64, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
+        let mut questions = Vec::new();
+        let mut numbers = HashMap::new();
+        let round = Round::default();
+        let asked: Vec<usize> = trajectories
+            .iter()
+            .map(|t| {
+                let question = self.inquiry.question(t);
+                round.count(|u| u.shortened += usize::from(question.shortened));
+                *numbers.entry(question.text.clone()).or_insert_with(|| {
+                    questions.push(question);
+                    questions.len() - 1
+                })
+            })
+            .collect();
+        round.count(|u| u.shared = trajectories.len() - questions.len());
+        let answers = self.ask_all(&questions, &round)?;
+        let usage = round.usage.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Ok(Analyses { results: asked.into_iter().map(|number| answers[number].clone()).collect(), usage })
     }
 }
 
