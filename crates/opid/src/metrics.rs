@@ -111,7 +111,8 @@ impl StepMetrics {
 }
 
 impl SkillMetrics {
-    /// What analysis and re-scoring came to, without causes and costs; `old` are the log-probabilities without skills.
+    /// What analysis and re-scoring came to, without causes and costs; `old` are the log-probabilities
+    /// without skills.
     pub fn of(
         trajectories: &[Trajectory],
         rows: &[Row],

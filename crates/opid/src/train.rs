@@ -185,7 +185,8 @@ struct Run<'a> {
     panel: Vec<Arc<dyn Task>>,
     dialogue: Dialogue,
     text: TextFiles,
-    analyzer: Box<dyn Analyzer>,
+    /// Under OPID only.
+    analyzer: Option<Arc<dyn Analyzer>>,
     learner: Learner,
     folder: RunFolder,
     observe: &'a mut dyn FnMut(Event<'_>),
@@ -194,6 +195,14 @@ struct Run<'a> {
 /// Number format of a recipe's checkpoints.
 pub fn dtype(recipe: &Recipe) -> StoredDtype {
     if recipe.policy.save_dtype == "bf16" { StoredDtype::Bf16 } else { StoredDtype::F32 }
+}
+
+/// The analyzer of a recipe, if its algorithm uses one.
+fn open_analyzer(recipe: &Recipe) -> Result<Option<Arc<dyn Analyzer>>, StopError> {
+    Ok(match recipe.algorithm.name {
+        AlgorithmName::Grpo => None,
+        AlgorithmName::Opid => Some(analyzer::open(recipe)?.into()),
+    })
 }
 
 /// Trains as a recipe says, in a new folder.
@@ -208,7 +217,7 @@ pub fn train(
     RunFolder::refuse_taken(path)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let panel = tasks.panel(&recipe.evaluation.split, recipe.evaluation.games)?;
-    let analyzer = analyzer::open(recipe)?;
+    let analyzer = open_analyzer(recipe)?;
     let mut start = starting_policy(recipe, &tasks)?;
     // After everything that can be wrong with the recipe, before anything that takes long.
     let folder = RunFolder::create(path, recipe)?;
@@ -267,7 +276,7 @@ pub fn resume(
     let dialogue = Dialogue::open(&first, recipe)?;
     let text = TextFiles::from_folder(&first)?;
     let folder = RunFolder::reopen(path, last.step)?;
-    let analyzer = analyzer::open(recipe)?;
+    let analyzer = open_analyzer(recipe)?;
     let mut run = Run { recipe, tasks, panel, dialogue, text, analyzer, learner, folder, observe };
     run.go_on(last.step, Vec::new())
 }
@@ -354,10 +363,10 @@ impl Run<'_> {
         let mut metrics = StepMetrics::of(step, &trajectories);
         metrics.seconds.rollout = clock.lap();
         let mut analyses = vec![None; trajectories.len()];
-        let skills = match recipe.algorithm.name {
-            AlgorithmName::Grpo => None,
-            AlgorithmName::Opid => {
-                let analyzed = self.analyze(step, &trajectories)?;
+        let skills = match self.analyzer.clone() {
+            None => None,
+            Some(analyzer) => {
+                let analyzed = self.analyze(analyzer.as_ref(), step, &trajectories)?;
                 let failures = analyzed.failures();
                 let Analyses { results, usage } = analyzed;
                 analyses = results.into_iter().map(Result::ok).collect();
@@ -383,9 +392,14 @@ impl Run<'_> {
     }
 
     /// Skills of every episode; too many failures stop the run.
-    fn analyze(&self, step: u64, trajectories: &[Trajectory]) -> Result<Analyses, TrainError> {
-        let analyses = self.analyzer.analyze(step, trajectories);
-        let analyses = analyses.map_err(|reason| TrainError::Stopped { step, reason })?;
+    fn analyze(
+        &self,
+        analyzer: &dyn Analyzer,
+        step: u64,
+        trajectories: &[Trajectory],
+    ) -> Result<Analyses, TrainError> {
+        let analyses =
+            analyzer.analyze(step, trajectories).map_err(|reason| TrainError::Stopped { step, reason })?;
         let (causes, episodes) = (analyses.failures(), analyses.results.len());
         let failed = causes.values().sum::<usize>();
         let most = self.recipe.skill.max_failures;
