@@ -1,5 +1,6 @@
 //! What a run shows in the terminal: progress bars while it works, a line for every result.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use opid::metrics::StepMetrics;
 use opid::probe::Probe;
 use opid::recipe::{AlgorithmName, Recipe};
+use opid::skill::analyzer::{Usage, describe};
 use opid::train::{Event, Outcome};
 
 /// Writes a line to standard output. Whoever watched may have gone; the run goes on.
@@ -165,7 +167,15 @@ impl Display {
         if let Some(k) = &m.skills
             && (k.failed > 0 || k.too_long > 0)
         {
-            say!("    {} analyses failed, {} turns too long to re-score", k.failed, k.too_long);
+            say!(
+                "    {} analyses failed{}, {} turns too long to re-score",
+                k.failed,
+                causes(&k.failures),
+                k.too_long
+            );
+        }
+        if let Some(line) = m.skills.as_ref().and_then(|k| usage(&k.analyzer)) {
+            say!("    {line}");
         }
         if m.truncated_responses > 0 || m.context_limited > 0 || u.skipped > 0 {
             say!(
@@ -208,6 +218,36 @@ impl Display {
     fn elapsed(&self) -> String {
         duration(self.started.elapsed())
     }
+}
+
+/// Failures by cause, in brackets.
+pub fn causes(failures: &BTreeMap<&'static str, usize>) -> String {
+    if failures.is_empty() { String::new() } else { format!(" ({})", describe(failures)) }
+}
+
+/// What an analyzer took, if it took anything.
+pub fn usage(u: &Usage) -> Option<String> {
+    let counts = [
+        (u.requests, "requests"),
+        (u.cache_hits, "replies from the cache"),
+        (u.shared, "episodes like another"),
+        (u.retries, "repeated"),
+        (u.refused_settings, "settings refused"),
+        (u.corrections, "replies corrected"),
+        (u.unmetered, "replies without token counts"),
+        (u.shortened, "episodes shortened"),
+        (u.dropped, "skills dropped"),
+        (u.shuffled, "skills exchanged"),
+        (u.corrupted, "skills corrupted"),
+    ];
+    let counted = counts.iter().filter(|(n, _)| *n > 0);
+    let mut parts: Vec<String> = counted.map(|(n, what)| format!("{n} {what}")).collect();
+    if u.requests > 0 {
+        parts.push(format!("{} tokens in, {} out", u.input_tokens, u.output_tokens));
+    }
+    parts.extend((u.cost > 0.0).then(|| format!("cost {:.4}", u.cost)));
+    parts.extend((u.waited >= 1.0).then(|| format!("{:.0} s waited", u.waited)));
+    (!parts.is_empty()).then(|| format!("analyzer: {}", parts.join(", ")))
 }
 
 /// Minutes and seconds.

@@ -1,12 +1,13 @@
 //! What is measured in a training step: one line of `metrics.jsonl`.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::advantage::Shares;
 use crate::packing::Row;
-use crate::skill::analyzer::Analysis;
+use crate::skill::analyzer::{Analysis, Usage};
 use crate::skill::rescore::SkillScores;
 use crate::trajectory::{Ending, Trajectory};
 use crate::update::UpdateMetrics;
@@ -54,6 +55,11 @@ pub struct SkillMetrics {
     pub analyzed: usize,
     /// Episodes whose analysis failed.
     pub failed: usize,
+    /// The same by cause.
+    pub failures: BTreeMap<&'static str, usize>,
+    /// What the analysis took; absent if it took nothing.
+    #[serde(skip_serializing_if = "Usage::is_nothing")]
+    pub analyzer: Usage,
     /// Turns scored under their episode's skill.
     pub episode_rows: usize,
     /// Turns scored under a skill of their own.
@@ -105,7 +111,8 @@ impl StepMetrics {
 }
 
 impl SkillMetrics {
-    /// What analysis and re-scoring came to; `old` are the log-probabilities without skills.
+    /// What analysis and re-scoring came to, without causes and costs; `old` are the log-probabilities
+    /// without skills.
     pub fn of(
         trajectories: &[Trajectory],
         rows: &[Row],
@@ -135,6 +142,7 @@ impl SkillMetrics {
             shift_won: mean_shift(true),
             shift_lost: mean_shift(false),
             computed: scores.computed,
+            ..SkillMetrics::default()
         }
     }
 }

@@ -9,7 +9,6 @@ use opid_lm::tokenizer::Tokenizer;
 
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::recipe::{Recipe, WarmStart};
-use crate::skill::analyzer::Analyzer;
 use crate::tasks::Tasks;
 use crate::warm_start::{self, WarmStartError};
 
@@ -63,13 +62,8 @@ pub fn open_policy(folder: &Path, recipe: &Recipe) -> Result<Start, PolicyError>
 ///
 /// # Errors
 /// The tasks cannot be had, the vocabulary is too small, or a template fails.
-pub fn untrained(
-    recipe: &Recipe,
-    warm: &WarmStart,
-    tasks: &Tasks,
-    analyzer: &dyn Analyzer,
-) -> Result<Start, PolicyError> {
-    let tokenizer = warm_start::train_tokenizer(recipe, warm, tasks, analyzer)?;
+pub fn untrained(recipe: &Recipe, warm: &WarmStart, tasks: &Tasks) -> Result<Start, PolicyError> {
+    let tokenizer = warm_start::train_tokenizer(recipe, warm, tasks)?;
     let chat = warm_start::chat_template();
     let json = tokenizer.to_json().map_err(DialogueError::from)?;
     let end = chat.end_of_turn(&Default::default()).map_err(DialogueError::from)?;
@@ -85,13 +79,9 @@ pub fn untrained(
 ///
 /// # Errors
 /// As of [`open_policy`] and [`untrained`].
-pub fn starting_policy(
-    recipe: &Recipe,
-    tasks: &Tasks,
-    analyzer: &dyn Analyzer,
-) -> Result<Start, PolicyError> {
+pub fn starting_policy(recipe: &Recipe, tasks: &Tasks) -> Result<Start, PolicyError> {
     match &recipe.warm_start {
         None => open_policy(Path::new(&recipe.policy.model), recipe),
-        Some(warm) => untrained(recipe, warm, tasks, analyzer),
+        Some(warm) => untrained(recipe, warm, tasks),
     }
 }

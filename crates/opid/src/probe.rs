@@ -14,7 +14,7 @@ use crate::dialogue::{Dialogue, DialogueError};
 use crate::evaluate::{Rate, Report};
 use crate::recipe::Recipe;
 use crate::rollout::{Group, Settings, sample};
-use crate::skill::analyzer::Analyzer;
+use crate::skill::hindsight;
 use crate::tasks::{Tasks, TasksError};
 
 /// Key that tells the random draws of this file from others.
@@ -52,7 +52,6 @@ pub fn probe(
     model: &Model,
     dialogue: &Dialogue,
     tasks: &Tasks,
-    analyzer: &dyn Analyzer,
     recipe: &Recipe,
     games: usize,
 ) -> Result<Probe, ProbeError> {
@@ -62,7 +61,8 @@ pub fn probe(
     let skill_of = |i: usize, task: &Arc<dyn Task>, noise: Noise| {
         let keys = [recipe.seed, PROBE, i as u64];
         let t = play(task, noise, recipe.environment.max_turns, keys).trajectory;
-        Some((analyzer.analyze(&t).ok()?.episode_skill, t.won))
+        let analysis = hindsight::read(&t, recipe.skill.max_step_skills).ok()?;
+        Some((analysis.episode_skill, t.won))
     };
     let workflows: Vec<Option<String>> =
         tasks.iter().enumerate().map(|(i, t)| skill_of(i, t, Noise::default()).map(|s| s.0)).collect();

@@ -1,10 +1,16 @@
 //! A trajectory as the run folder keeps it: the episode, its skills, and every response token's
 //! advantage by component.
 
-use serde::Serialize;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use serde::{Deserialize, Serialize};
 
 use crate::advantage::Advantages;
 use crate::packing::Row;
+use crate::run::RunError;
 use crate::skill::analyzer::Analysis;
 use crate::skill::rescore::{Scores, SkillScores};
 use crate::trajectory::Trajectory;
@@ -63,4 +69,55 @@ pub fn records<'a>(
         });
     }
     records
+}
+
+/// What is read back of a line: the episode and its skills.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Stored {
+    /// The episode.
+    #[serde(flatten)]
+    pub trajectory: Trajectory,
+    /// Its skills; absent if there are none.
+    #[serde(default)]
+    pub analysis: Option<Analysis>,
+}
+
+/// The training steps whose trajectories a run has kept, in order.
+///
+/// # Errors
+/// The folder is no run.
+pub fn stored_steps(run: &Path) -> Result<Vec<u64>, RunError> {
+    let folder = run.join("trajectories");
+    let fail = |source| RunError::Io { action: "read", path: folder.clone(), source };
+    let mut steps = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        let number = |name: &str| name.strip_prefix("step_")?.strip_suffix(".jsonl.gz")?.parse::<u64>().ok();
+        let step = name.to_str().and_then(number);
+        steps.extend(step);
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// The episodes that a run has kept of a training step.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub fn stored(run: &Path, step: u64) -> Result<Vec<Stored>, RunError> {
+    let path = path(run, step);
+    let fail = |source| RunError::Io { action: "read", path: path.clone(), source };
+    let lines = BufReader::new(GzDecoder::new(File::open(&path).map_err(fail)?)).lines();
+    let episode = |(number, line): (usize, std::io::Result<String>)| {
+        serde_json::from_str(&line.map_err(fail)?).map_err(|error| RunError::Damaged {
+            path: path.clone(),
+            reason: format!("line {}: {error}", number + 1),
+        })
+    };
+    lines.enumerate().map(episode).collect()
+}
+
+/// The file of a training step.
+fn path(run: &Path, step: u64) -> PathBuf {
+    run.join(format!("trajectories/step_{step:06}.jsonl.gz"))
 }

@@ -11,7 +11,6 @@ use crate::policy::{PolicyError, open_policy, untrained};
 use crate::probe::{Probe, ProbeError, probe};
 use crate::recipe::Recipe;
 use crate::run::{RunError, RunFolder};
-use crate::skill::analyzer;
 use crate::tasks::{Tasks, TasksError};
 use crate::train::{Event, dtype};
 use crate::warm_start::{self, Progress, WarmStartError};
@@ -68,10 +67,9 @@ pub fn sft(
     let warm = recipe.warm_start.as_ref().ok_or(SftError::NoStages)?;
     RunFolder::refuse_taken(path)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
-    let analyzer = analyzer::open(&recipe.skill);
     let mut start = match model {
         Some(folder) => open_policy(folder, recipe)?,
-        None => untrained(recipe, warm, &tasks, analyzer.as_ref())?,
+        None => untrained(recipe, warm, &tasks)?,
     };
     // After everything that can be wrong with the recipe, before anything that takes long.
     let mut folder = RunFolder::create(path, recipe)?;
@@ -83,8 +81,7 @@ pub fn sft(
         }
         observe(Event::WarmStart(progress));
     };
-    let (stages, reader) = (&warm.stages, analyzer.as_ref());
-    warm_start::train(&mut start.model, &start.dialogue, &tasks, reader, stages, recipe, progress)?;
+    warm_start::train(&mut start.model, &start.dialogue, &tasks, &warm.stages, recipe, progress)?;
     if let Some(error) = unwritten {
         return Err(error.into());
     }
@@ -92,7 +89,7 @@ pub fn sft(
     let games = warm.probe_games;
     let probe = match games {
         0 => None,
-        _ => Some(probe(&start.model, &start.dialogue, &tasks, reader, recipe, games)?),
+        _ => Some(probe(&start.model, &start.dialogue, &tasks, recipe, games)?),
     };
     if let Some(probe) = &probe {
         folder.log(&json!({ "step": 0, "probe": probe }))?;

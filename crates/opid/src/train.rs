@@ -6,7 +6,6 @@ use std::sync::Arc;
 use opid_env::environment::Task;
 use opid_lm::checkpoint::{StoredDtype, TextFiles};
 use opid_lm::error::LoadError;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::advantage::advantages;
@@ -20,7 +19,7 @@ use crate::recipe::{AlgorithmName, Recipe, Teacher};
 use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
 use crate::run::{RunError, RunFolder, exact_model, last_checkpoint};
-use crate::skill::analyzer::{self, Analysis, Analyzer};
+use crate::skill::analyzer::{self, Analyses, Analysis, Analyzer, StopError};
 use crate::skill::rescore::{Rescorer, SkillScores};
 use crate::skill::route::Route;
 use crate::tasks::{Tasks, TasksError};
@@ -69,10 +68,25 @@ pub enum TrainError {
     /// Measuring what skills are worth.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// The analyzer cannot be used.
+    #[error(transparent)]
+    Analyzer(#[from] StopError),
+    /// The analyzer cannot go on.
+    #[error(
+        "step {step}: {reason}; the run is saved up to the step before, and goes on with --resume once that is put \
+         right (its settings are in its config.toml)"
+    )]
+    Stopped {
+        /// Training step.
+        step: u64,
+        /// Why.
+        #[source]
+        reason: StopError,
+    },
     /// Too much of the method did not run.
     #[error(
-        "step {step}: {failed} of {episodes} episodes got no skill advantage ({reason}), more than \
-         skill.max_failures = {most}; the run is saved up to the step before"
+        "step {step}: {failed} of {episodes} episodes got no skill advantage ({causes}; the first: {reason}), more \
+         than skill.max_failures = {most}; the run is saved up to the step before"
     )]
     Analysis {
         /// Training step.
@@ -81,6 +95,8 @@ pub enum TrainError {
         failed: usize,
         /// Episodes of the step.
         episodes: usize,
+        /// How many by cause.
+        causes: String,
         /// The first reason.
         reason: String,
         /// The share allowed.
@@ -101,6 +117,13 @@ pub enum TrainError {
         /// The share allowed.
         most: f64,
     },
+}
+
+impl TrainError {
+    /// Whether the policy is still that of the step before.
+    fn leaves_policy(&self) -> bool {
+        matches!(self, TrainError::Stopped { .. } | TrainError::Analysis { .. } | TrainError::TooLong { .. })
+    }
 }
 
 /// What happens in a run, for whoever shows it.
@@ -162,7 +185,8 @@ struct Run<'a> {
     panel: Vec<Arc<dyn Task>>,
     dialogue: Dialogue,
     text: TextFiles,
-    analyzer: Box<dyn Analyzer>,
+    /// Under OPID only.
+    analyzer: Option<Arc<dyn Analyzer>>,
     learner: Learner,
     folder: RunFolder,
     observe: &'a mut dyn FnMut(Event<'_>),
@@ -171,6 +195,14 @@ struct Run<'a> {
 /// Number format of a recipe's checkpoints.
 pub fn dtype(recipe: &Recipe) -> StoredDtype {
     if recipe.policy.save_dtype == "bf16" { StoredDtype::Bf16 } else { StoredDtype::F32 }
+}
+
+/// The analyzer of a recipe, if its algorithm uses one.
+fn open_analyzer(recipe: &Recipe) -> Result<Option<Arc<dyn Analyzer>>, StopError> {
+    Ok(match recipe.algorithm.name {
+        AlgorithmName::Grpo => None,
+        AlgorithmName::Opid => Some(analyzer::open(recipe)?.into()),
+    })
 }
 
 /// Trains as a recipe says, in a new folder.
@@ -185,15 +217,14 @@ pub fn train(
     RunFolder::refuse_taken(path)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let panel = tasks.panel(&recipe.evaluation.split, recipe.evaluation.games)?;
-    let analyzer = analyzer::open(&recipe.skill);
-    let mut start = starting_policy(recipe, &tasks, analyzer.as_ref())?;
+    let analyzer = open_analyzer(recipe)?;
+    let mut start = starting_policy(recipe, &tasks)?;
     // After everything that can be wrong with the recipe, before anything that takes long.
     let folder = RunFolder::create(path, recipe)?;
     observe(Event::Policy { parameters: start.model.len(), vocabulary: start.model.config.vocab_size });
     if let Some(warm) = &recipe.warm_start {
-        let (progress, analyzer) = (&mut |p| observe(Event::WarmStart(p)), analyzer.as_ref());
-        let stages = &warm.stages;
-        warm_start::train(&mut start.model, &start.dialogue, &tasks, analyzer, stages, recipe, progress)?;
+        let progress = &mut |p| observe(Event::WarmStart(p));
+        warm_start::train(&mut start.model, &start.dialogue, &tasks, &warm.stages, recipe, progress)?;
     }
     let learner = Learner::new(start.model, recipe);
     folder.save(0, &learner.policy, None, dtype(recipe), &start.text)?;
@@ -209,8 +240,7 @@ pub fn train(
         observe,
     };
     if let Some(warm) = recipe.warm_start.as_ref().filter(|w| w.probe_games > 0) {
-        let (policy, analyzer) = (&run.learner.policy, run.analyzer.as_ref());
-        let probe = probe(policy, &run.dialogue, &run.tasks, analyzer, recipe, warm.probe_games)?;
+        let probe = probe(&run.learner.policy, &run.dialogue, &run.tasks, recipe, warm.probe_games)?;
         run.folder.log(&serde_json::json!({ "step": 0, "probe": probe }))?;
         (run.observe)(Event::Probe(&probe));
         let gain = probe.workflow.success - probe.plain.success;
@@ -246,7 +276,7 @@ pub fn resume(
     let dialogue = Dialogue::open(&first, recipe)?;
     let text = TextFiles::from_folder(&first)?;
     let folder = RunFolder::reopen(path, last.step)?;
-    let analyzer = analyzer::open(&recipe.skill);
+    let analyzer = open_analyzer(recipe)?;
     let mut run = Run { recipe, tasks, panel, dialogue, text, analyzer, learner, folder, observe };
     run.go_on(last.step, Vec::new())
 }
@@ -256,21 +286,22 @@ impl Run<'_> {
     fn go_on(&mut self, done: u64, before: Vec<Evaluated>) -> Result<Outcome, TrainError> {
         let recipe = self.recipe;
         let mut after = before.clone();
+        let mut saved = done;
         for step in done + 1..=recipe.steps {
-            let metrics = self.step(step)?;
+            let metrics = match self.step(step) {
+                // Nothing has been learnt from the step yet, so that what was learnt before is kept.
+                Err(error) if error.leaves_policy() && saved < step - 1 => {
+                    self.save(step - 1)?;
+                    return Err(error);
+                }
+                result => result?,
+            };
             self.folder.log(&metrics)?;
             (self.observe)(Event::Step(&metrics, recipe.steps));
             let due = |every: u64| every > 0 && step.is_multiple_of(every);
             if due(recipe.checkpoint.every) || step == recipe.steps {
-                let learner = &self.learner;
-                self.folder.save(
-                    step,
-                    &learner.policy,
-                    Some(&learner.optimizer),
-                    dtype(recipe),
-                    &self.text,
-                )?;
-                self.folder.prune(recipe.checkpoint.keep)?;
+                self.save(step)?;
+                saved = step;
             }
             if due(recipe.evaluation.every) || step == recipe.steps {
                 after = self.evaluate(step)?;
@@ -278,6 +309,13 @@ impl Run<'_> {
         }
         let checkpoint = self.folder.checkpoint(recipe.steps.max(done));
         Ok(Outcome { before, after, checkpoint })
+    }
+
+    /// Writes a checkpoint, and removes old ones.
+    fn save(&self, step: u64) -> Result<(), RunError> {
+        let (learner, dtype) = (&self.learner, dtype(self.recipe));
+        self.folder.save(step, &learner.policy, Some(&learner.optimizer), dtype, &self.text)?;
+        self.folder.prune(self.recipe.checkpoint.keep)
     }
 
     /// Plays the evaluation tasks at every temperature.
@@ -325,13 +363,17 @@ impl Run<'_> {
         let mut metrics = StepMetrics::of(step, &trajectories);
         metrics.seconds.rollout = clock.lap();
         let mut analyses = vec![None; trajectories.len()];
-        let skills = match recipe.algorithm.name {
-            AlgorithmName::Grpo => None,
-            AlgorithmName::Opid => {
-                analyses = self.analyze(step, &trajectories)?;
+        let skills = match self.analyzer.clone() {
+            None => None,
+            Some(analyzer) => {
+                let analyzed = self.analyze(analyzer.as_ref(), step, &trajectories)?;
+                let failures = analyzed.failures();
+                let Analyses { results, usage } = analyzed;
+                analyses = results.into_iter().map(Result::ok).collect();
                 metrics.seconds.analyze = clock.lap();
                 let scores = self.rescore(step, &trajectories, &rows, &analyses)?;
-                metrics.skills = Some(SkillMetrics::of(&trajectories, &rows, &analyses, &old, &scores));
+                let measured = SkillMetrics::of(&trajectories, &rows, &analyses, &old, &scores);
+                metrics.skills = Some(SkillMetrics { failures, analyzer: usage, ..measured });
                 metrics.seconds.rescore = clock.lap();
                 Some(scores)
             }
@@ -350,16 +392,24 @@ impl Run<'_> {
     }
 
     /// Skills of every episode; too many failures stop the run.
-    fn analyze(&self, step: u64, trajectories: &[Trajectory]) -> Result<Vec<Option<Analysis>>, TrainError> {
-        let results: Vec<_> = trajectories.par_iter().map(|t| self.analyzer.analyze(t)).collect();
-        let failed = results.iter().filter(|r| r.is_err()).count();
+    fn analyze(
+        &self,
+        analyzer: &dyn Analyzer,
+        step: u64,
+        trajectories: &[Trajectory],
+    ) -> Result<Analyses, TrainError> {
+        let analyses =
+            analyzer.analyze(step, trajectories).map_err(|reason| TrainError::Stopped { step, reason })?;
+        let (causes, episodes) = (analyses.failures(), analyses.results.len());
+        let failed = causes.values().sum::<usize>();
         let most = self.recipe.skill.max_failures;
-        if failed as f64 > most * results.len() as f64 {
-            let reason = results.iter().find_map(|r| r.as_ref().err()).map(ToString::to_string);
-            let (episodes, reason) = (results.len(), reason.unwrap_or_default());
-            return Err(TrainError::Analysis { step, failed, episodes, reason, most });
+        if failed as f64 > most * episodes as f64 {
+            let first = analyses.results.iter().find_map(|r| r.as_ref().err());
+            let reason = first.map(ToString::to_string).unwrap_or_default();
+            let causes = analyzer::describe(&causes);
+            return Err(TrainError::Analysis { step, failed, episodes, causes, reason, most });
         }
-        Ok(results.into_iter().map(Result::ok).collect())
+        Ok(analyses)
     }
 
     /// Log-probabilities of the responses under their skills, by the recipe's teacher.
@@ -376,7 +426,8 @@ impl Run<'_> {
             None => Route { episode: false, step: false },
             Some(a) => {
                 let skill = a.step_skills.get(&row.turn).map(String::as_str);
-                s.routing.route(skill, s.episode_weight > 0.0, s.step_weight > 0.0)
+                let advised = !a.episode_skill.trim().is_empty();
+                s.routing.route(skill, advised && s.episode_weight > 0.0, s.step_weight > 0.0)
             }
         };
         let routes: Vec<Route> = rows.iter().map(route).collect();

@@ -23,8 +23,7 @@ use crate::dialogue::{Dialogue, DialogueError};
 use crate::packing::{Pack, Packer};
 use crate::prompt::{PromptError, Prompts, Scene};
 use crate::recipe::{Recipe, Stage, WarmStart};
-use crate::skill::analyzer::Analyzer;
-use crate::skill::phrases;
+use crate::skill::{hindsight, phrases};
 use crate::tasks::{Tasks, TasksError};
 use crate::trajectory::Trajectory;
 
@@ -81,7 +80,6 @@ pub fn train_tokenizer(
     recipe: &Recipe,
     warm: &WarmStart,
     tasks: &Tasks,
-    analyzer: &dyn Analyzer,
 ) -> Result<Tokenizer, WarmStartError> {
     let prompts = Prompts::new(&recipe.prompt.templates, recipe.policy.thinking)?;
     let episodes = tasks.training(&recipe.environment.split, 0, TOKENIZER_EPISODES)?;
@@ -93,7 +91,7 @@ pub fn train_tokenizer(
             let noise = Noise { slips, chance: 0.1, repeat: 0.0 };
             let keys = [recipe.seed, TOKENIZER, i as u64];
             let Demonstration { trajectory: t, .. } = play(task, noise, recipe.environment.max_turns, keys);
-            let analysis = analyzer.analyze(&t).ok();
+            let analysis = hindsight::read(&t, recipe.skill.max_step_skills).ok();
             let mut texts = Vec::new();
             for (i, turn) in t.turns.iter().enumerate() {
                 let scene = Scene {
@@ -163,7 +161,6 @@ pub fn train(
     model: &mut Model,
     dialogue: &Dialogue,
     tasks: &Tasks,
-    analyzer: &dyn Analyzer,
     stages: &[Stage],
     recipe: &Recipe,
     progress: &mut dyn FnMut(Progress),
@@ -180,14 +177,7 @@ pub fn train(
                 .par_iter()
                 .enumerate()
                 .map(|(i, task)| {
-                    example(
-                        task,
-                        stage,
-                        dialogue,
-                        analyzer,
-                        recipe,
-                        [recipe.seed, STAGES, (first + i) as u64],
-                    )
+                    example(task, stage, dialogue, recipe, [recipe.seed, STAGES, (first + i) as u64])
                 })
                 .collect::<Result<_, _>>()?;
             first += stage.episodes;
@@ -239,7 +229,6 @@ fn example(
     task: &Arc<dyn Task>,
     stage: &Stage,
     dialogue: &Dialogue,
-    analyzer: &dyn Analyzer,
     recipe: &Recipe,
     keys: [u64; 3],
 ) -> Result<Example, DialogueError> {
@@ -251,7 +240,7 @@ fn example(
             true => &trajectory,
             false => &play(task, Noise::default(), max_turns, keys).trajectory,
         };
-        analyzer.analyze(source).ok().map(|a| a.episode_skill)
+        hindsight::read(source, recipe.skill.max_step_skills).ok().map(|a| a.episode_skill)
     });
     let skill = skill.flatten();
     let commands: Vec<Vec<String>> =

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod analyze;
 mod bench;
 mod config;
 mod eval;
@@ -38,6 +39,8 @@ pub enum Command {
     Train(train::Args),
     /// Only make (or fine-tune) the starting policy from expert episodes.
     Sft(sft::Args),
+    /// Write skills for the stored episodes of a run, with any analyzer.
+    Analyze(analyze::Args),
     /// Measure how often a model solves its tasks.
     Eval(eval::Args),
     /// Play a game yourself, or let another program play it.
@@ -56,6 +59,7 @@ impl Command {
         match self {
             Command::Train(args) => train::run(args),
             Command::Sft(args) => sft::run(args),
+            Command::Analyze(args) => analyze::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Play(args) => play::run(args),
             Command::Generate(args) => generate::run(args),

@@ -1,8 +1,12 @@
 //! Tests of the commands through the real program.
 
+mod analyzers;
 mod games;
 mod recipes;
 mod runs;
+#[expect(dead_code, reason = "here servers only answer well")]
+#[path = "../../../opid/tests/analyzers/server.rs"]
+mod server;
 
 use std::path::Path;
 
@@ -30,7 +34,7 @@ impl Result {
     }
 }
 
-/// Runs the program in a folder, without games of ALFWorld in the environment.
+/// Runs the program in a folder, with neither games of ALFWorld nor an endpoint in the environment.
 fn opid(folder: &Path, args: &[&str]) -> Result {
     fed(folder, args, "")
 }
@@ -42,7 +46,10 @@ fn fed(folder: &Path, args: &[&str], input: &str) -> Result {
 
 fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_opid"));
-    command.current_dir(folder).env_remove("ALFWORLD_DATA");
+    command.current_dir(folder);
+    for name in ["ALFWORLD_DATA", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"] {
+        command.env_remove(name);
+    }
     command
 }
 

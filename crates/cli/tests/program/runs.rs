@@ -44,13 +44,13 @@ stages = [{ updates = 3, episodes = 2, warmup = 1 }]
 "#;
 
 /// A folder with the micro recipe.
-fn workplace() -> tempfile::TempDir {
+pub fn workplace() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("micro.toml"), MICRO).expect("a file");
     folder
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

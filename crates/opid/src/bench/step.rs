@@ -13,7 +13,6 @@ use super::median;
 use crate::metrics::{Seconds, StepMetrics};
 use crate::policy::{PolicyError, untrained};
 use crate::recipe::{AlgorithmName, Recipe};
-use crate::skill::analyzer;
 use crate::tasks::{Tasks, TasksError};
 use crate::train::{Event, TrainError, train};
 use crate::trajectory::Trajectory;
@@ -124,8 +123,7 @@ pub fn measure(
 fn random_policy(recipe: &Recipe, folder: &Path) -> Result<(), StepError> {
     let warm = recipe.warm_start.as_ref().ok_or(StepError::NoPolicy)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
-    let analyzer = analyzer::open(&recipe.skill);
-    let start = untrained(recipe, warm, &tasks, analyzer.as_ref())?;
+    let start = untrained(recipe, warm, &tasks)?;
     start.model.save(folder, StoredDtype::F32, Some(&start.text))?;
     Ok(())
 }

@@ -86,6 +86,9 @@ impl Default for Skill {
             normalize: false,
             max_step_skills: 5,
             max_failures: 0.2,
+            replay: String::new(),
+            noise: SkillNoise::default(),
+            openai: OpenAi::default(),
         }
     }
 }

@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::algo::group::GroupStatistics;
 use crate::skill::route::Routing;
 
+mod analyzer;
 mod defaults;
 mod read;
+
+pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise};
 
 /// The recipe `opid train` uses when none is named.
 pub const HOUSEHOLD: &str = include_str!("../../../../recipes/household.toml");
@@ -195,7 +198,8 @@ pub enum AlgorithmName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Skill {
-    /// Who reads finished episodes: `hindsight` (built in, from the text alone).
+    /// Who reads finished episodes: `hindsight` (built in, from the text alone), `openai` (a language
+    /// model behind a chat endpoint) or `replay` (a recording). A warm start always uses `hindsight`.
     pub analyzer: AnalyzerName,
     /// Whose log-probabilities under a skill count: `policy` (the policy that sampled, as in the paper) or
     /// `reference` (the policy that training started from: it does not drift).
@@ -216,6 +220,12 @@ pub struct Skill {
     /// The run stops when more than this share of a step's episodes could not be analyzed, or of the
     /// turns meant for a skill could not be scored under it.
     pub max_failures: f64,
+    /// `replay`: a file that `opid analyze --record` wrote, or the folder of a run.
+    pub replay: String,
+    /// Noise on the skills, whoever writes them.
+    pub noise: SkillNoise,
+    /// `openai`: the endpoint, its limits and prices.
+    pub openai: OpenAi,
 }
 
 /// Who scores responses under a skill.
@@ -226,14 +236,6 @@ pub enum Teacher {
     Policy,
     /// The policy that training started from.
     Reference,
-}
-
-/// Analyzers a recipe can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AnalyzerName {
-    /// Built in: a deterministic reading of the finished episode's text.
-    Hindsight,
 }
 
 /// The policy loss.

@@ -5,7 +5,7 @@ use std::path::Path;
 use opid_env::catalog::ENDLESS;
 use toml::{Table, Value};
 
-use super::{AlgorithmName, HOUSEHOLD, Recipe, RecipeError};
+use super::{AlgorithmName, AnalyzerName, HOUSEHOLD, Recipe, RecipeError};
 
 impl Recipe {
     /// Reads a recipe file, or the built-in one for `None`, and applies `key=value` changes.
@@ -31,16 +31,28 @@ impl Recipe {
         }
         let changed = toml::to_string(&table).map_err(|e| malformed(e.to_string()))?;
         let origin = if changes.is_empty() { origin } else { "--set".to_owned() };
-        let recipe = Recipe::parse(&changed, &origin)?;
+        let mut recipe = Recipe::parse(&changed, &origin)?;
+        if recipe.skill.analyzer == AnalyzerName::OpenAi {
+            recipe.skill.openai.resolve(|name| std::env::var(name).ok());
+        }
         recipe.check()?;
         Ok(recipe)
     }
 
     /// Parses the text of a recipe, without checking that it can train.
     pub fn parse(text: &str, origin: &str) -> Result<Recipe, RecipeError> {
-        toml::from_str(text).map_err(|error| RecipeError::Malformed {
-            origin: origin.to_owned(),
-            reason: with_suggestion(error.to_string().trim_end()),
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let field =
+                error.message().strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+            let reason = match field.filter(|field| field.ends_with("key")) {
+                // The line, which a full message shows, may hold a secret.
+                Some(field) => format!(
+                    "unknown field `{field}`: keys of endpoints are taken from the environment \
+                     (OPENAI_API_KEY), never from a recipe"
+                ),
+                None => with_suggestion(error.to_string().trim_end()),
+            };
+            RecipeError::Malformed { origin: origin.to_owned(), reason }
         })
     }
 
@@ -105,6 +117,19 @@ impl Recipe {
         }
         if !(0.0..=1.0).contains(&s.max_failures) {
             return fail("skill.max_failures", "it is a share of the episodes: use 0 to 1");
+        }
+        if !s.noise.is_valid() {
+            return fail("skill.noise", "use shares of 0 or more that add up to at most 1");
+        }
+        match (s.analyzer, s.openai.fault()) {
+            (AnalyzerName::OpenAi, Some((key, reason))) => return fail(key, reason),
+            (AnalyzerName::Replay, _) if s.replay.is_empty() => {
+                return fail(
+                    "skill.replay",
+                    "name a file that opid analyze --record wrote, or a run's folder",
+                );
+            }
+            _ => {}
         }
         if s.clip < 0.0 {
             return fail("skill.clip", "use 0 for no clipping, or a number of nats");
@@ -230,9 +255,40 @@ mod tests {
             ("evaluation.temperatures=[inf]", "0 (greedy)"),
             ("evaluation.games=0", "without end"),
             ("policy.model=folder", "leave one of the two out"),
+            ("skill.analyzer=replay", "opid analyze --record"),
+            ("skill.noise.drop=1.5", "at most 1"),
         ] {
             let error = set(&[change]).unwrap_err().to_string();
             assert!(error.contains(says), "{change}: {error}");
         }
+    }
+
+    #[test]
+    fn endpoints_are_resolved_and_checked() {
+        for (changes, says) in [
+            (vec!["base_url=localhost:8000"], "http://localhost:8000/v1"),
+            (vec!["base_url=http://me:secret@host/v1"], "OPENAI_API_KEY"),
+            (vec!["base_url=http://host/v1?key=1"], "OPENAI_API_KEY"),
+            (vec!["concurrency=0"], "at least 1"),
+            (vec!["timeout_seconds=0"], "above 0"),
+            (vec!["max_trajectory_characters=100"], "at least 2000"),
+            (vec!["max_cost=1.0"], "without input_price"),
+            (vec!["max_cost=1.0", "input_price=-1"], "0 or more"),
+            (vec!["api_key=abc"], "unknown field `api_key`: keys of endpoints are taken from"),
+        ] {
+            let changes = changes.iter().map(|change| format!("skill.openai.{change}"));
+            let named = ["skill.analyzer=openai".to_owned(), "skill.openai.model=m".to_owned()];
+            let error = Recipe::read(None, &named.into_iter().chain(changes.clone()).collect::<Vec<_>>());
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(says), "{:?}: {error}", changes.collect::<Vec<_>>());
+            assert!(!error.contains("secret") && !error.contains("abc"), "{error}");
+        }
+        let mut openai = crate::recipe::OpenAi::default();
+        openai.resolve(|name| (name == "OPENAI_MODEL").then(|| "small".to_owned()));
+        assert_eq!((&*openai.base_url, &*openai.model), ("https://api.openai.com/v1", "small"));
+        openai.resolve(|_| Some("other".to_owned()));
+        assert_eq!((&*openai.base_url, &*openai.model), ("https://api.openai.com/v1", "small"));
+        openai.model = String::new();
+        assert!(openai.fault().is_some_and(|(_, reason)| reason.contains("OPENAI_MODEL")));
     }
 }

@@ -1,32 +1,113 @@
 //! Who reads finished episodes and writes skills.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
 pub use super::hindsight::Analysis;
-use super::hindsight::{self, HindsightError, Step};
-use crate::recipe::{AnalyzerName, Skill};
+use super::hindsight::{self, HindsightError};
+use super::noisy::Noisy;
+use super::openai::{OpenAi, OpenAiError, RequestError};
+use super::replay::{Replay, ReplayError};
+use super::reply::ReplyError;
+pub use super::usage::Usage;
+use crate::recipe::{AnalyzerName, Recipe};
+use crate::run::RunError;
 use crate::trajectory::Trajectory;
 
 /// An episode that could not be analyzed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum AnalyzerError {
     /// The built-in analyzer.
     #[error(transparent)]
     Hindsight(#[from] HindsightError),
+    /// A request that got no reply.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A reply that cannot be used.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+    /// The recording.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
 }
 
-/// Writes skills from a finished episode.
+impl AnalyzerError {
+    /// The name it is counted under.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            AnalyzerError::Hindsight(HindsightError::Goal { .. }) => "goal",
+            AnalyzerError::Request(error) => error.cause(),
+            AnalyzerError::Reply(error) => error.cause(),
+            AnalyzerError::Replay(error) => error.cause(),
+        }
+    }
+}
+
+/// Why an analyzer cannot work at all: going on would only repeat it.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// The endpoint of a language model, or its budget or cache.
+    #[error(transparent)]
+    OpenAi(#[from] OpenAiError),
+    /// A recording.
+    #[error(transparent)]
+    Recording(#[from] RunError),
+}
+
+/// What became of the episodes of a step.
+#[derive(Debug)]
+pub struct Analyses {
+    /// The skills of every episode, or why there are none, in the order of the episodes.
+    pub results: Vec<Result<Analysis, AnalyzerError>>,
+    /// What it took.
+    pub usage: Usage,
+}
+
+/// Failures by cause, in words.
+pub fn describe(failures: &BTreeMap<&'static str, usize>) -> String {
+    let causes: Vec<String> = failures.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
+    causes.join(", ")
+}
+
+impl Analyses {
+    /// Failures by cause.
+    pub fn failures(&self) -> BTreeMap<&'static str, usize> {
+        let mut causes = BTreeMap::new();
+        for error in self.results.iter().filter_map(|r| r.as_ref().err()) {
+            *causes.entry(error.cause()).or_default() += 1;
+        }
+        causes
+    }
+}
+
+/// Writes skills from finished episodes.
 pub trait Analyzer: Send + Sync {
-    /// The skills of one episode.
+    /// The skills of the episodes of training step `step`.
+    ///
+    /// An episode that cannot be analyzed gets no skill advantage, and is counted.
     ///
     /// # Errors
-    /// The episode cannot be analyzed; it then gets no skill advantage, and is counted.
-    fn analyze(&self, trajectory: &Trajectory) -> Result<Analysis, AnalyzerError>;
+    /// The analyzer cannot go on.
+    fn analyze(&self, step: u64, trajectories: &[Trajectory]) -> Result<Analyses, StopError>;
 }
 
-/// The analyzer a recipe names.
-pub fn open(skill: &Skill) -> Box<dyn Analyzer> {
-    match skill.analyzer {
+/// The analyzer a recipe names, with the noise it asks for.
+///
+/// # Errors
+/// The recording cannot be read, or the endpoint's settings cannot be used.
+pub fn open(recipe: &Recipe) -> Result<Box<dyn Analyzer>, StopError> {
+    let skill = &recipe.skill;
+    let analyzer: Box<dyn Analyzer> = match skill.analyzer {
         AnalyzerName::Hindsight => Box::new(Hindsight { most: skill.max_step_skills }),
-    }
+        AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, skill.max_step_skills)?),
+        AnalyzerName::Replay => Box::new(Replay::open(Path::new(&skill.replay))?),
+    };
+    Ok(match skill.noise.is_silent() {
+        true => analyzer,
+        false => Box::new(Noisy::new(analyzer, skill.noise, recipe.seed)),
+    })
 }
 
 /// The built-in analyzer.
@@ -36,13 +117,8 @@ struct Hindsight {
 }
 
 impl Analyzer for Hindsight {
-    fn analyze(&self, t: &Trajectory) -> Result<Analysis, AnalyzerError> {
-        let step = |(i, turn): (usize, &crate::trajectory::Turn)| Step {
-            before: turn.observation.clone(),
-            action: turn.action.clone(),
-            after: t.answer(i).to_owned(),
-        };
-        let steps: Vec<Step> = t.turns.iter().enumerate().map(step).collect();
-        Ok(hindsight::analyze(&t.goal, t.won, &steps, self.most)?)
+    fn analyze(&self, _step: u64, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
+        let read = |t: &Trajectory| Ok(hindsight::read(t, self.most)?);
+        Ok(Analyses { results: trajectories.par_iter().map(read).collect(), usage: Usage::default() })
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use crate::skill::goal::{Destination, Goal};
 use crate::skill::household::{Household, INVALID, kind};
 use crate::skill::phrases::{DO, PLAN, Part, REMEMBER, line};
+use crate::trajectory::{Trajectory, Turn};
 
 /// One step of a finished episode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Analysis {
 }
 
 /// An episode that the analyzer cannot read.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HindsightError {
     /// The goal is none of the six household tasks.
     #[error(
@@ -121,6 +122,19 @@ enum Verdict {
     Bad(Fault, Option<String>),
     Decisive,
     Fair,
+}
+
+/// Draws skills from the record of an episode: at most `most` step skills, the most critical ones.
+///
+/// Errs if its goal is not the text of a household task.
+pub fn read(t: &Trajectory, most: usize) -> Result<Analysis, HindsightError> {
+    let step = |(i, turn): (usize, &Turn)| Step {
+        before: turn.observation.clone(),
+        action: turn.action.clone(),
+        after: t.answer(i).to_owned(),
+    };
+    let steps: Vec<Step> = t.turns.iter().enumerate().map(step).collect();
+    analyze(&t.goal, t.won, &steps, most)
 }
 
 /// Draws skills from a finished episode: at most `most` step skills, the most critical ones.

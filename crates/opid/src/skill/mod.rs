@@ -1,9 +1,17 @@
 //! Skills: advice drawn from finished episodes, and where it is used.
 
 pub mod analyzer;
+pub mod excerpt;
 pub mod goal;
 pub mod hindsight;
 mod household;
+pub mod inquiry;
+pub mod literal;
+pub mod noisy;
+pub mod openai;
 pub mod phrases;
+pub mod replay;
+pub mod reply;
 pub mod rescore;
 pub mod route;
+pub mod usage;

@@ -6,7 +6,6 @@ use opid::packing::{pack_responses, rows};
 use opid::policy::{Start, untrained};
 use opid::recipe::Recipe;
 use opid::rollout::{Group, Settings, sample};
-use opid::skill::analyzer;
 use opid::tasks::Tasks;
 use opid::trajectory::Trajectory;
 use opid::warm_start;
@@ -64,11 +63,9 @@ pub fn policy() -> &'static Start {
         let recipe = recipe();
         let warm = recipe.warm_start.as_ref().expect("a warm start");
         let tasks = Tasks::open(&recipe.environment, recipe.seed).expect("tasks");
-        let analyzer = analyzer::open(&recipe.skill);
-        let mut start = untrained(&recipe, warm, &tasks, analyzer.as_ref()).expect("a policy");
+        let mut start = untrained(&recipe, warm, &tasks).expect("a policy");
         let (model, dialogue) = (&mut start.model, &start.dialogue);
-        warm_start::train(model, dialogue, &tasks, analyzer.as_ref(), &warm.stages, &recipe, &mut |_| ())
-            .expect("a warm start");
+        warm_start::train(model, dialogue, &tasks, &warm.stages, &recipe, &mut |_| ()).expect("a warm start");
         start
     })
 }

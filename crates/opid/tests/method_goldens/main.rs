@@ -1,14 +1,15 @@
-//! Advantages, losses, rewards and routing against recordings of the reference's own functions
+//! Advantages, losses, rewards, routing and the reading of replies against recordings of the reference's own functions
 //! (`goldens/opid` of the shared folder; without it the trials are reported as ignored).
 //!
 //! The recordings are float32: tolerance rtol 2e-5, atol 2e-6, and 3e-4 for values that were divided
 //! by a standard deviation. Every recorded case of a function is compared or listed as excluded.
 
 mod advantages;
+mod analyzers;
 mod losses;
 mod recordings;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
@@ -18,7 +19,7 @@ use crate::recordings::{Comparison, Outcome, recorded, recorded_file};
 fn main() {
     let arguments = Arguments::from_args();
     type Check = fn(&Value, &mut Comparison) -> Outcome;
-    let checks: [(&str, &str, Check); 12] = [
+    let checks: [(&str, &str, Check); 15] = [
         ("advantages", "grpo", advantages::check_grpo),
         ("advantages", "opid_components", advantages::check_components),
         ("advantages", "teacher_token_advantage", advantages::check_signal),
@@ -31,6 +32,9 @@ fn main() {
         ("reward_shaping", "invalid_action_penalty", losses::check_penalty),
         ("reward_shaping", "kl_in_reward", losses::check_divergence_in_reward),
         ("step_returns", "", advantages::check_returns),
+        ("analyzer_parse", "", analyzers::check_reply),
+        ("analyzer_flow", "", analyzers::check_flow),
+        ("analyzer_prompt_facts", "", analyzers::check_question),
     ];
     let mut trials: Vec<Trial> =
         checks.into_iter().map(|(file, function, check)| recorded_trial(file, function, check)).collect();
@@ -47,15 +51,23 @@ fn recorded_trial(
     let absent = !recorded_file(file).exists();
     let run = move || -> Result<(), Failed> {
         let mut comparison = Comparison::default();
-        let mut excluded = HashMap::<&str, usize>::new();
+        let mut excluded = BTreeMap::<&str, usize>::new();
+        let mut deviating = BTreeMap::<&str, usize>::new();
         for case in recorded(file, function)? {
             comparison.begin(&case);
             match check(&case, &mut comparison) {
                 Outcome::Compared => comparison.end(),
+                Outcome::Deviates(reason) => {
+                    comparison.end();
+                    *deviating.entry(reason).or_default() += 1;
+                }
                 Outcome::Excluded(reason) => *excluded.entry(reason).or_default() += 1,
             }
         }
         println!("{name}: {} cases compared", comparison.cases());
+        for (reason, count) in deviating {
+            println!("{name}: {count} of them deviate on purpose: {reason}");
+        }
         for (reason, count) in excluded {
             println!("{name}: {count} cases excluded: {reason}");
         }

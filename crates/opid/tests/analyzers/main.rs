@@ -1,0 +1,40 @@
+//! Analyzers: a language model behind a real HTTP server, recordings, and noise.
+
+mod noise;
+mod openai;
+mod replaying;
+mod server;
+
+use opid::trajectory::{Ending, Trajectory, Turn};
+
+/// A lost episode of a few turns; `name` tells it from others.
+pub fn episode(group: usize, member: usize, name: &str) -> Trajectory {
+    let turn = |i: usize| Turn {
+        observation: format!("You see a {name} {i}."),
+        admissible: None,
+        prompt: vec![1],
+        response: vec![2],
+        logprobs: vec![-0.5],
+        text: format!("<action>go to {name} {i}</action>"),
+        action: format!("go to {name} {i}"),
+        valid: true,
+        ended: true,
+    };
+    Trajectory {
+        group,
+        member,
+        task: format!("task-{group}"),
+        kind: "kind".into(),
+        goal: "put a mug in shelf.".into(),
+        turns: (0..3).map(turn).collect(),
+        last_observation: "Nothing happens.".into(),
+        won: false,
+        reward: 0.0,
+        ending: Ending::TurnLimit,
+    }
+}
+
+/// Episodes that differ.
+pub fn episodes(n: usize) -> Vec<Trajectory> {
+    (0..n).map(|i| episode(i / 2, i % 2, &format!("desk{i}"))).collect()
+}
