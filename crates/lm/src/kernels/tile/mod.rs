@@ -23,7 +23,8 @@ pub const COLUMNS: usize = 32;
 pub const DEPTH: usize = 256;
 
 /// How numbers enter a product. Sums are f32 in either case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Both operands f32.
     #[default]
