@@ -33,6 +33,8 @@ pub struct SkillScores {
     pub episode: Scores,
     /// Under the step's skill.
     pub step: Scores,
+    /// Without a skill, by token number, if asked for.
+    pub plain: Option<Vec<f64>>,
     /// Rows left out because the history with the skill is longer than the policy's context.
     pub too_long: usize,
     /// Tokens computed.
@@ -51,6 +53,9 @@ pub struct Rescorer<'a> {
     pub max_context: usize,
     /// Tokens computed at once.
     pub micro_batch_tokens: usize,
+    /// Whether every response is scored without a skill, too: step skills branch off the plain history,
+    /// so where both are needed of one model, the history is computed once.
+    pub plain: bool,
 }
 
 impl Rescorer<'_> {
@@ -70,6 +75,9 @@ impl Rescorer<'_> {
         let total = rows.last().map_or(0, |r| r.tokens.end);
         let empty = Scores { logprobs: vec![0.0; total], selected: vec![false; total], rows: 0 };
         let mut result = SkillScores { episode: empty.clone(), step: empty, ..SkillScores::default() };
+        if self.plain {
+            result.plain = Some(vec![0.0; total]);
+        }
         let mut packer = Packer::new(self.micro_batch_tokens);
         let mut group = None;
         let mut first = 0;
@@ -80,10 +88,13 @@ impl Rescorer<'_> {
                 packer.end_tree();
                 group = Some(t.group);
             }
-            if let Some(analysis) = &analyses[rows[first].trajectory] {
-                let (rows, routes) = (&rows[first..end], &routes[first..end]);
-                self.add_episode_branch(&mut packer, &mut result, t, rows, routes, analysis)?;
+            let (rows, routes) = (&rows[first..end], &routes[first..end]);
+            if self.plain {
+                add_plain(&mut packer, t, rows, 2 * total);
+            }
+            if let Some(analysis) = &analyses[rows[0].trajectory] {
                 self.add_step_branches(&mut packer, &mut result, t, rows, routes, analysis)?;
+                self.add_episode_branch(&mut packer, &mut result, t, rows, routes, analysis)?;
             }
             first = end;
         }
@@ -91,13 +102,17 @@ impl Rescorer<'_> {
             result.computed += pack.batch.rows();
             let stats = workspace.score(self.model, &pack.batch, self.temperature);
             for (stats, number) in stats.iter().zip(&pack.numbers) {
-                // Numbers from `total` on are those of step skills.
-                let (scores, n) = match number.checked_sub(total) {
-                    None => (&mut result.episode, *number),
-                    Some(n) => (&mut result.step, n),
-                };
-                scores.logprobs[n] = stats.logprob as f64;
-                scores.selected[n] = true;
+                // The second and third `total` numbers are those under step skills and without any.
+                let (part, n) = (number / total, number % total);
+                let logprob = stats.logprob as f64;
+                match (part, &mut result.plain) {
+                    (2, Some(plain)) => plain[n] = logprob,
+                    (part, _) => {
+                        let scores = if part == 0 { &mut result.episode } else { &mut result.step };
+                        scores.logprobs[n] = logprob;
+                        scores.selected[n] = true;
+                    }
+                }
             }
         }
         Ok(result)
@@ -185,5 +200,14 @@ impl Rescorer<'_> {
             length += turn.prompt.len() + turn.response.len();
         }
         Ok(())
+    }
+}
+
+/// The episode as it was played; its tokens go by their numbers plus `offset`.
+fn add_plain(packer: &mut Packer, t: &Trajectory, rows: &[Row], offset: usize) {
+    let mut node = packer.start();
+    for (turn, row) in t.turns.iter().zip(rows) {
+        node = packer.extend(node, &turn.prompt);
+        node = packer.score(node, &turn.response, row.tokens.start + offset..row.tokens.end + offset);
     }
 }

@@ -49,6 +49,7 @@ fn rescore(
         temperature: recipe.rollout.temperature,
         max_context,
         micro_batch_tokens: recipe.optimizer.micro_batch_tokens,
+        plain: true,
     };
     let mut workspace = Workspace::new(&policy.model);
     let rows = rows(trajectories);
@@ -111,6 +112,14 @@ fn check(trajectories: &[Trajectory], routing: Routing, limit: usize) -> ([usize
     for (row, route) in rows.iter().zip(&routes) {
         let t = &trajectories[row.trajectory];
         let response = &t.turns[row.turn].response;
+        let mut context = history(t, row.turn, &t.turns[0].prompt);
+        if row.turn > 0 {
+            context.extend(&t.turns[row.turn].prompt);
+        }
+        let plain = &scores.plain.as_ref().expect("plain scores")[row.tokens.clone()];
+        for (got, want) in plain.iter().zip(alone(model, &context, response, temperature)) {
+            assert!((got - want).abs() < 2e-5, "{row:?} without a skill: {got}, alone {want}");
+        }
         let found = match &analyses[row.trajectory] {
             None => [None, None],
             Some(analysis) => contexts(t, row.turn, analysis, *route),
@@ -169,6 +178,7 @@ fn histories_that_are_too_long_are_counted() {
         }
         assert!(left_out > 0 && scored.iter().all(|&n| n > 0), "{scored:?} scored, {left_out} left out");
         let (none, scores) = check(&trajectories, routing, 1);
-        assert_eq!((none, scores.computed), ([0, 0], 0));
+        assert_eq!(none, [0, 0]);
+        assert!(scores.episode.selected.iter().chain(&scores.step.selected).all(|s| !s));
     }
 }
