@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{BLOCK, Heads, blocks, score, strip_rows, weights_as_left};
+use super::{BLOCK, Heads, blocks, isolate, score, strip_rows, weights_as_left};
 use crate::batch::TreeBatch;
 use crate::kernels::math::LANES;
 use crate::kernels::panel::{Matrix, Panels, pack_plain, pack_rows, steps};
@@ -249,18 +249,18 @@ fn score_grad(
     lse: f32,
     delta: f32,
 ) {
-    let (p, dp) = (p.as_chunks_mut::<LANES>().0, dp.as_chunks_mut::<LANES>().0);
-    let vectors = from / LANES..to.div_ceil(LANES);
-    for (n, (p, dp)) in p.iter_mut().zip(dp).enumerate().take(vectors.end).skip(vectors.start) {
+    let seen = from..seen;
+    let weights = isolate(p, seen.clone(), to, 0.0);
+    let slopes = isolate(dp, seen.clone(), to, 0.0);
+    let (Some(weights), Some(slopes)) = (weights, slopes) else { return };
+    for (p, dp) in weights.as_chunks_mut::<LANES>().0.iter_mut().zip(slopes.as_chunks_mut::<LANES>().0) {
         let (mut weights, mut slopes) = (*p, *dp);
         for lane in 0..LANES {
-            let at = (n * LANES + lane) as i32;
-            let weight = math::exp(weights[lane] * scale - lse);
-            let slope = weight * (slopes[lane] - delta) * scale;
-            let shown = at >= from as i32 && at < seen as i32;
-            weights[lane] = if shown { weight } else { 0.0 };
-            slopes[lane] = if shown { slope } else { 0.0 };
+            weights[lane] = math::exp(weights[lane] * scale - lse);
+            slopes[lane] = weights[lane] * (slopes[lane] - delta) * scale;
         }
         (*p, *dp) = (weights, slopes);
     }
+    isolate(p, seen.clone(), to, 0.0);
+    isolate(dp, seen, to, 0.0);
 }

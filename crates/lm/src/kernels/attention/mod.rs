@@ -242,38 +242,47 @@ fn softmax(
     total: &mut [f32; ROWS],
 ) -> [f32; ROWS] {
     let mut kept = [1f32; ROWS];
-    let (first, last) = (strip.start / LANES, strip.end.div_ceil(LANES));
     for (i, row) in scores.chunks_exact_mut(DEPTH).enumerate() {
-        let (row, _) = row.as_chunks_mut::<LANES>();
-        let row = &mut row[first..last];
-        // Bounds of the keys seen, counted from the first vector; as i32 they compare lane by lane.
-        let from = (strip.start - first * LANES) as i32;
-        let to = (seen[i].max(strip.start) - first * LANES) as i32;
+        let seen = strip.start..seen[i].max(strip.start);
+        let Some(vectors) = isolate(row, seen.clone(), strip.end, f32::NEG_INFINITY) else { continue };
+        let (vectors, _) = vectors.as_chunks_mut::<LANES>();
         let mut highest = [f32::NEG_INFINITY; LANES];
-        for (n, scores) in row.iter().enumerate() {
+        for scores in &*vectors {
             for lane in 0..LANES {
-                let at = (n * LANES + lane) as i32;
-                let score = if at >= from && at < to { scores[lane] } else { f32::NEG_INFINITY };
-                highest[lane] = if score > highest[lane] { score } else { highest[lane] };
+                highest[lane] = if scores[lane] > highest[lane] { scores[lane] } else { highest[lane] };
             }
         }
         let new = highest.iter().fold(top[i], |a, &b| if b * scale > a { b * scale } else { a });
         let mut sums = [0f32; LANES];
-        for (n, scores) in row.iter_mut().enumerate() {
+        for scores in vectors {
             let mut weights = *scores;
             for lane in 0..LANES {
-                let at = (n * LANES + lane) as i32;
-                let weight = math::exp(weights[lane] * scale - new);
-                weights[lane] = if at >= from && at < to { weight } else { 0.0 };
+                weights[lane] = math::exp(weights[lane] * scale - new);
                 sums[lane] += weights[lane];
             }
             *scores = weights;
         }
+        isolate(row, seen, strip.end, 0.0);
         kept[i] = if top[i] == f32::NEG_INFINITY { 0.0 } else { math::exp(top[i] - new) };
         total[i] = total[i] * kept[i] + math::total(sums);
         top[i] = new;
     }
     kept
+}
+
+/// The whole vectors that hold the keys `seen` of a row, with `rest` in their other lanes; vectors behind
+/// them are zeroed up to `end`. None if no key is seen.
+#[inline(always)]
+fn isolate(row: &mut [f32], seen: Range<usize>, end: usize, rest: f32) -> Option<&mut [f32]> {
+    let first = seen.start / LANES * LANES;
+    let last = if seen.is_empty() { first } else { seen.end.next_multiple_of(LANES) };
+    row[last..end.next_multiple_of(LANES)].fill(0.0);
+    if seen.is_empty() {
+        return None;
+    }
+    row[first..seen.start].fill(rest);
+    row[seen.end..last].fill(rest);
+    Some(&mut row[first..last])
 }
 
 /// Queries of a batch in pieces: run, first row, end row.
