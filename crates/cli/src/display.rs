@@ -165,22 +165,24 @@ impl Display {
             say!("    (|A|: shares of episode outcome / episode skill / step skill)");
         }
         if let Some(k) = &m.skills
-            && (k.failed > 0 || k.too_long > 0)
+            && (k.failed > 0 || k.too_long > 0 || k.shortened > 0)
         {
             say!(
-                "    {} analyses failed{}, {} turns too long to re-score",
+                "    {} analyses failed{}, {} turns re-scored with less history, {} too long to re-score",
                 k.failed,
                 causes(&k.failures),
+                k.shortened,
                 k.too_long
             );
         }
         if let Some(line) = m.skills.as_ref().and_then(|k| usage(&k.analyzer)) {
             say!("    {line}");
         }
-        if m.truncated_responses > 0 || m.context_limited > 0 || u.skipped > 0 {
+        if m.truncated_responses > 0 || m.truncated_prompts > 0 || m.context_limited > 0 || u.skipped > 0 {
             say!(
-                "    {} responses cut off, {} episodes out of context, {} updates skipped (not finite)",
+                "    {} responses cut off, {} prompts cut, {} episodes out of context, {} updates skipped (not finite)",
                 m.truncated_responses,
+                m.truncated_prompts,
                 m.context_limited,
                 u.skipped
             );
