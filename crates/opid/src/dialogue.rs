@@ -216,6 +216,14 @@ impl Dialogue {
         Ok(None)
     }
 
+    /// The tokens of a turn's prompt as it would be without earlier turns in it.
+    ///
+    /// # Errors
+    /// A template or the tokenizer fails.
+    pub fn prompt_without_history(&self, scene: Scene<'_>) -> Result<Vec<u32>, DialogueError> {
+        self.tokens(scene, scene.past.len()..scene.past.len())
+    }
+
     /// The earlier turns that a prompt shows.
     fn shown(&self, scene: Scene<'_>) -> std::ops::Range<usize> {
         match self.layout {

@@ -76,9 +76,8 @@ impl Settings {
     }
 }
 
-/// Fewer tokens than this that two prompts have in common beyond what is kept already are not worth a pass of their
-/// own.
-const LEAST_SHARED: usize = 16;
+/// A beginning of a prompt is kept if it has this many tokens more than a shorter one: it costs a pass of its own.
+const LEAST_KEPT: usize = 8;
 
 /// A running episode.
 struct Slot {
@@ -88,8 +87,8 @@ struct Slot {
     sequence: Sequence,
     /// Tokens the model has not seen yet.
     pending: Vec<u32>,
-    /// Tokens of a prompt that come after those pending; in between, the sequence is kept.
-    rest: Vec<u32>,
+    /// Parts of a prompt that come after the tokens pending, the next one last; before each, the sequence is kept.
+    parts: Vec<Vec<u32>>,
     /// Beginnings of the present prompt, the shortest first, for later prompts to start from.
     kept: Vec<Sequence>,
     trajectory: Trajectory,
@@ -189,7 +188,7 @@ impl<'a> Opening<'a> {
             skill: self.group.skill.clone(),
             sequence: self.sequence.clone(),
             pending: Vec::new(),
-            rest: Vec::new(),
+            parts: Vec::new(),
             kept: Vec::new(),
             trajectory: Trajectory::begin(task.as_ref(), self.number, member, dialogue.layout()),
             turn: self.turn.clone(),
@@ -206,9 +205,9 @@ impl Slot {
         dialogue: &Dialogue,
         settings: &Settings,
     ) -> Result<(), DialogueError> {
-        if !self.rest.is_empty() {
+        if let Some(part) = self.parts.pop() {
             self.kept.push(self.sequence.clone());
-            self.pending = std::mem::take(&mut self.rest);
+            self.pending = part;
             return Ok(());
         }
         let [seed, purpose, step] = settings.keys;
@@ -266,42 +265,58 @@ impl Slot {
         settings: &Settings,
     ) -> Result<Option<Ending>, DialogueError> {
         let t = &self.trajectory;
-        let prompt = dialogue.prompt(Scene {
+        let scene = Scene {
             goal: &t.goal,
             past: &t.turns,
             observation: &self.turn.observation,
             admissible: self.turn.admissible.as_deref(),
             episode_skill: self.skill.as_deref(),
             step_skill: None,
-        })?;
-        (self.turn.prompt, self.turn.cut) = (prompt.tokens, prompt.cut);
+        };
+        let prompt = dialogue.prompt(scene)?;
         match t.layout {
             Layout::Transcript => {
-                let longest = t.tokens() + self.turn.prompt.len() + settings.max_response_tokens;
+                let longest = t.tokens() + prompt.tokens.len() + settings.max_response_tokens;
                 if longest > settings.max_context {
                     return Ok(Some(Ending::ContextLimit));
                 }
-                self.pending = std::iter::once(last).chain(self.turn.prompt.iter().copied()).collect();
+                self.pending = std::iter::once(last).chain(prompt.tokens.iter().copied()).collect();
             }
-            Layout::Window => self.restart(),
+            Layout::Window => {
+                // Every prompt from the second on begins alike up to its first earlier turn.
+                let head = match t.turns.len() {
+                    1 => in_common(&prompt.tokens, &dialogue.prompt_without_history(scene)?),
+                    _ => 0,
+                };
+                self.restart(&prompt.tokens, head);
+            }
         }
+        (self.turn.prompt, self.turn.cut) = (prompt.tokens, prompt.cut);
         Ok(None)
     }
 
-    /// Starts the turn's prompt from the longest of the beginnings kept, and keeps what it has in common with the
-    /// prompt before.
-    fn restart(&mut self) {
-        let prompt = &self.turn.prompt;
+    /// Starts a prompt from the longest of its beginnings that is kept, and keeps its first `head` tokens and what
+    /// it has in common with the prompt before: the next one may begin so, too.
+    fn restart(&mut self, prompt: &[u32], head: usize) {
         let before = self.trajectory.turns.last().map_or(&[][..], |turn| &turn.prompt);
-        let shared = prompt.iter().zip(before).take_while(|(a, b)| a == b).count();
-        // The last token must be computed: what follows it is asked for.
-        let shared = shared.min(prompt.len().saturating_sub(1));
-        self.kept.retain(|sequence| sequence.len() <= shared);
+        let shared = in_common(prompt, before);
+        // The last token must always be computed: what follows it is asked for.
+        self.kept.retain(|sequence| sequence.len() <= shared && sequence.len() < prompt.len());
         self.sequence = self.kept.last().cloned().unwrap_or_default();
-        let held = self.sequence.len();
-        let split = if shared >= held + LEAST_SHARED { shared } else { prompt.len() };
-        self.pending = prompt[held..split].to_vec();
-        self.rest = prompt[split..].to_vec();
-        self.turn.cached = held;
+        self.turn.cached = self.sequence.len();
+        let mut from = self.turn.cached;
+        for end in [head.min(shared), head.max(shared)] {
+            if end >= from + LEAST_KEPT && end < prompt.len() {
+                self.parts.insert(0, prompt[from..end].to_vec());
+                from = end;
+            }
+        }
+        self.parts.insert(0, prompt[from..].to_vec());
+        self.pending = self.parts.pop().unwrap_or_default();
     }
+}
+
+/// The number of tokens that two prompts begin with alike.
+fn in_common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
