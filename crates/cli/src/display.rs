@@ -70,6 +70,7 @@ impl Display {
                 if p.update == p.updates {
                     self.stop_bar();
                     say!("warm start, stage {}: loss {:.3} ({})", p.stage + 1, p.loss, self.elapsed());
+                    prompts_cut(p.truncated_prompts);
                 }
             }
             Event::Probe(probe) => self.probe(probe),
@@ -97,6 +98,7 @@ impl Display {
                 );
                 let kinds = r.kinds.iter().map(|(kind, k)| format!("{kind} {}/{}", k.won, k.tasks));
                 say!("    {}", kinds.collect::<Vec<_>>().join(", "));
+                prompts_cut(r.truncated_prompts);
             }
             Event::Step(metrics, steps) => self.step(metrics, steps),
         }
@@ -126,6 +128,7 @@ impl Display {
             rate(&p.workflow),
             rate(&p.avoidance)
         );
+        prompts_cut(p.truncated_prompts);
     }
 
     fn step(&mut self, m: &StepMetrics, steps: u64) {
@@ -219,6 +222,13 @@ impl Display {
 
     fn elapsed(&self) -> String {
         duration(self.started.elapsed())
+    }
+}
+
+/// Says how many prompts were too long, if any were.
+fn prompts_cut(prompts: usize) {
+    if prompts > 0 {
+        say!("    {prompts} prompts were longer than prompt.max_tokens and lost some of it");
     }
 }
 

@@ -39,8 +39,8 @@ pub enum DialogueError {
          that shows it as it is"
     )]
     Frame,
-    /// No words were ever said about how actions are written in an environment.
-    #[error("how responses are read in the environment {0} is not known")]
+    /// The environment has no grammar of actions.
+    #[error("it is not known how responses are read in the environment {0}")]
     Environment(String),
     /// A prompt is too long, and nothing may be left out.
     #[error(
@@ -73,10 +73,9 @@ pub enum DialogueError {
 pub struct Prompt {
     /// In a transcript the tokens since the response before; in a window everything the policy sees.
     pub tokens: Vec<u32>,
-    /// Tokens left out by the recipe's truncation, because the prompt was too long.
+    /// Tokens left out, because the prompt was too long: as the recipe's truncation says, or, with a skill, those of
+    /// the oldest turns.
     pub cut: usize,
-    /// Turns of the window left out, oldest first, to keep a skill whole.
-    pub dropped: usize,
 }
 
 /// What a chat template writes around the user's message.
@@ -105,8 +104,8 @@ pub struct Dialogue {
     grammar: Grammar,
     /// Around a first message.
     opening: Frame,
-    /// Around a message after a response that has its end token, and after one that was cut off.
-    later: [Frame; 2],
+    /// Transcript only: around a message after a response that has its end token, and after one that was cut off.
+    later: Option<[Frame; 2]>,
     end: u32,
     thinking: bool,
     admissible: bool,
@@ -134,12 +133,10 @@ impl Dialogue {
             grammar: Grammar::of(environment)
                 .ok_or_else(|| DialogueError::Environment(environment.clone()))?,
             opening: Frame::of(&chat.opening(&[Message::new("user", MESSAGE)], &options)?)?,
+            // Not every template can be continued, and a window need not be.
             later: match p.layout {
-                Layout::Transcript => [later(true)?, later(false)?],
-                // Never used, and not every template can be continued.
-                Layout::Window => {
-                    [true, false].map(|_| Frame { before: String::new(), after: String::new() })
-                }
+                Layout::Transcript => Some([later(true)?, later(false)?]),
+                Layout::Window => None,
             },
             tokenizer,
             end,
@@ -197,7 +194,7 @@ impl Dialogue {
         let (length, most) = (tokens.len(), self.max_tokens);
         let tokens = self.truncation.apply(tokens, most);
         let tokens = tokens.ok_or(DialogueError::TooLong { turn, tokens: length, most })?;
-        Ok(Prompt { cut: length - tokens.len(), tokens, dropped: 0 })
+        Ok(Prompt { cut: length - tokens.len(), tokens })
     }
 
     /// The prompt of a turn with a skill in it. Of a window that is too long the oldest turns are left out, never
@@ -207,10 +204,12 @@ impl Dialogue {
     /// A template or the tokenizer fails.
     pub fn prompt_with_skill(&self, scene: Scene<'_>) -> Result<Option<Prompt>, DialogueError> {
         let shown = self.shown(scene);
+        let mut whole = 0;
         for first in shown.clone().chain([shown.end]) {
             let tokens = self.tokens(scene, first..shown.end)?;
+            whole = whole.max(tokens.len());
             if self.layout == Layout::Transcript || tokens.len() <= self.max_tokens {
-                return Ok(Some(Prompt { tokens, cut: 0, dropped: first - shown.start }));
+                return Ok(Some(Prompt { cut: whole - tokens.len(), tokens }));
             }
         }
         Ok(None)
@@ -233,8 +232,8 @@ impl Dialogue {
     }
 
     fn tokens(&self, scene: Scene<'_>, shown: std::ops::Range<usize>) -> Result<Vec<u32>, DialogueError> {
-        let frame = match scene.past.last() {
-            Some(last) if self.layout == Layout::Transcript => &self.later[usize::from(!last.ended)],
+        let frame = match (&self.later, scene.past.last()) {
+            (Some(later), Some(last)) => &later[usize::from(!last.ended)],
             _ => &self.opening,
         };
         Ok(self.encode(&frame.before, &self.prompts.message(scene, shown)?, &frame.after)?)

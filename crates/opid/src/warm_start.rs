@@ -71,6 +71,8 @@ pub struct Progress {
     pub loss: f64,
     /// Tokens trained on in the last update.
     pub tokens: usize,
+    /// Prompts of this stage that were too long and lost some tokens.
+    pub truncated_prompts: usize,
 }
 
 /// Trains a tokenizer on what is said in expert episodes.
@@ -146,6 +148,8 @@ struct Example {
     imitated: Vec<bool>,
     /// Other responses to train on, as branches.
     branches: Vec<Branch>,
+    /// Prompts that were too long and lost some tokens.
+    truncated_prompts: usize,
 }
 
 /// A response to a turn that the episode did not continue with.
@@ -173,6 +177,7 @@ pub fn train(
     for (number, stage) in stages.iter().enumerate() {
         let config = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
         let mut optimizer = AdamW::new(model.len(), config);
+        let mut truncated_prompts = 0;
         for update in 0..stage.updates {
             let batch = tasks.training(&recipe.environment.split, first, stage.episodes)?;
             let examples: Vec<Example> = batch
@@ -183,6 +188,7 @@ pub fn train(
                 })
                 .collect::<Result<_, _>>()?;
             first += stage.episodes;
+            truncated_prompts += examples.iter().map(|e| e.truncated_prompts).sum::<usize>();
             let (packs, weights) =
                 pack(&examples, stage.observation_weight, recipe.optimizer.micro_batch_tokens);
             let total: f64 = weights.iter().sum();
@@ -214,6 +220,7 @@ pub fn train(
                 updates: stage.updates,
                 loss: loss / responses.max(1) as f64,
                 tokens,
+                truncated_prompts,
             });
         }
     }
@@ -248,6 +255,7 @@ fn example(
     let commands: Vec<Vec<String>> =
         trajectory.turns.iter().map(|t| t.admissible.clone().unwrap_or_default()).collect();
     tokenize(&mut trajectory, skill.as_deref(), dialogue)?;
+    let mut truncated_prompts = trajectory.turns.iter().filter(|t| t.cut > 0).count();
     let mut imitated = Vec::new();
     let mut branches = Vec::new();
     let hinted = stage.step_skills / max_turns as f64;
@@ -271,9 +279,10 @@ fn example(
         };
         let hint = format!("{}{command}", phrases::DO);
         let prompt = dialogue.prompt(Scene { step_skill: Some(&hint), ..Scene::of(&trajectory, turn) })?;
+        truncated_prompts += usize::from(prompt.cut > 0);
         branches.push(Branch { turn, prompt: prompt.tokens, response: dialogue.response(command)? });
     }
-    Ok(Example { trajectory, imitated, branches })
+    Ok(Example { trajectory, imitated, branches, truncated_prompts })
 }
 
 /// Tree batches of examples, and the weight of each target.

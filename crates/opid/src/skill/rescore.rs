@@ -257,7 +257,7 @@ impl Rescorer<'_> {
                         let start = packer.start();
                         let node = packer.extend(start, &prompt.tokens);
                         result.add(packer, node, played, i, *kind);
-                        result.shortened += usize::from(prompt.dropped > 0);
+                        result.shortened += usize::from(prompt.cut > 0);
                     }
                 }
             }

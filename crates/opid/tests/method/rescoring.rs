@@ -86,7 +86,7 @@ fn history(t: &Trajectory, i: usize, from: usize, analysis: &Analysis, own: bool
     tokens
 }
 
-/// The context of turn `i` under a skill with as much history as fits, and how many turns it lacks.
+/// The context of turn `i` under a skill with as much history as fits, and whether it lacks anything (above 0).
 fn context(
     t: &Trajectory,
     i: usize,
@@ -103,7 +103,7 @@ fn context(
         Layout::Window => {
             let dialogue = &policy(t.layout).dialogue;
             let prompt = dialogue.prompt_with_skill(scene(t, i, analysis, own)).expect("a prompt")?;
-            Some((prompt.tokens, prompt.dropped)).filter(|(tokens, _)| fits(tokens))
+            Some((prompt.tokens, prompt.cut)).filter(|(tokens, _)| fits(tokens))
         }
     }
 }
@@ -203,18 +203,22 @@ fn windows_with_a_skill_lose_their_oldest_turns() {
     let t = trajectories.iter().find(|t| t.turns.len() == 4).expect("four turns");
     let scene = Scene { episode_skill: Some("plan: look in new places"), ..Scene::of(t, 3) };
     let whole = dialogue(2048).prompt(scene).expect("a prompt");
-    assert_eq!((whole.cut, whole.dropped), (0, 0));
+    assert_eq!(whole.cut, 0);
     let mut most = whole.tokens.len();
     for dropped in 1..=2 {
         most -= 1;
         let prompt = dialogue(most).prompt(scene).expect("a prompt");
-        assert_eq!((prompt.cut, prompt.dropped), (0, dropped));
+        assert_eq!(prompt.cut, whole.tokens.len() - prompt.tokens.len());
+        assert!(prompt.cut > 0 && prompt.tokens.len() <= most);
         let text = policy.dialogue.text(&prompt.tokens).expect("text");
         assert!(
             text.contains("plan: look in new places") && text.contains(&t.turns[3].observation),
             "{text}"
         );
-        assert_eq!(text.contains(&format!("2. {}", t.turns[1].observation)), dropped < 1, "{text}");
+        for turn in 1..=2 {
+            let shown = text.contains(&format!("{}. {}", turn + 1, t.turns[turn].observation));
+            assert_eq!(shown, turn > dropped, "turn {turn} with {dropped} left out: {text}");
+        }
         most = prompt.tokens.len();
     }
     assert_eq!(dialogue(most - 1).prompt_with_skill(scene).expect("no failure"), None);
