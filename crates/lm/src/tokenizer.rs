@@ -173,8 +173,9 @@ impl Tokenizer {
     }
 
     /// The token ids of the text that the stretches make up together. Added tokens become their ids where
-    /// they stand whole within neighbouring stretches with `control`; elsewhere, for example in text from outside, they
-    /// are text like any other. Without any such, the ids are those of [`encode`](Self::encode).
+    /// they stand whole within neighbouring stretches with `control`; elsewhere, for example in text from
+    /// outside, they are text like any other. Without any such, the ids are those of
+    /// [`encode`](Self::encode).
     pub fn encode_stretches(&self, stretches: &[Stretch<'_>]) -> Result<Vec<u32>, TokenizerError> {
         let apply = |error: tokenizers::Error| TokenizerError::Apply { reason: error.to_string() };
         let (vocabulary, normalizer) = (self.inner.get_added_vocabulary(), self.inner.get_normalizer());

@@ -142,8 +142,8 @@ fn encodings(folder: &Path, golden: &Value) -> Result<(), Failed> {
     differences.result()
 }
 
-/// A text in control stretches has the ids of the whole text, wherever it is cut between added tokens; in text from
-/// outside no added token counts.
+/// A text in control stretches has the ids of the whole text, wherever it is cut between added tokens; in
+/// text from outside no added token counts.
 fn stretches(tokenizer: &Tokenizer, golden: &Value, differences: &mut Differences) -> Result<(), Failed> {
     let control = |text| Stretch { text, control: true };
     let special: Vec<(&str, u32)> = golden["special"]

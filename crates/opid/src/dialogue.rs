@@ -1,8 +1,8 @@
 //! Between the environment's texts and the model's tokens: prompts, chat template and tokenizer.
 //!
 //! What was sampled is kept as it is, so nothing is ever tokenised twice. Special tokens count only in
-//! the chat template's and the prompt templates' own words: written in an observation, a command or a skill, they
-//! are text like any other.
+//! the chat template's and the prompt templates' own words: written in an observation, a command or a
+//! skill, they are text like any other.
 
 use std::path::Path;
 
@@ -73,8 +73,8 @@ pub enum DialogueError {
 pub struct Prompt {
     /// In a transcript the tokens since the response before; in a window everything the policy sees.
     pub tokens: Vec<u32>,
-    /// Tokens left out, because the prompt was too long: as the recipe's truncation says, or, with a skill, those of
-    /// the oldest turns.
+    /// Tokens left out, because the prompt was too long: as the recipe's truncation says, or, with a skill,
+    /// those of the oldest turns.
     pub cut: usize,
 }
 
@@ -104,7 +104,8 @@ pub struct Dialogue {
     grammar: Grammar,
     /// Around a first message.
     opening: Frame,
-    /// Transcript only: around a message after a response that has its end token, and after one that was cut off.
+    /// Transcript only: around a message after a response that has its end token, and after one that was
+    /// cut off.
     later: Option<[Frame; 2]>,
     end: u32,
     thinking: bool,
@@ -197,8 +198,8 @@ impl Dialogue {
         Ok(Prompt { cut: length - tokens.len(), tokens })
     }
 
-    /// The prompt of a turn with a skill in it. Of a window that is too long the oldest turns are left out, never
-    /// the skill; `None` if that is not enough.
+    /// The prompt of a turn with a skill in it. Of a window that is too long the oldest turns are left out,
+    /// never the skill; `None` if that is not enough.
     ///
     /// # Errors
     /// A template or the tokenizer fails.

@@ -35,7 +35,8 @@ pub struct StepMetrics {
     pub response_tokens: usize,
     /// All tokens of the episodes.
     pub episode_tokens: usize,
-    /// Tokens of every turn's history and response, one turn by one: what is computed where nothing is shared.
+    /// Tokens of every turn's history and response, one turn by one: what is computed where nothing is
+    /// shared.
     pub context_tokens: usize,
     /// Window only: tokens of prompts that sampling took over from the prompt before.
     pub cached_tokens: usize,

@@ -1,9 +1,9 @@
 //! A prompt in pieces that know where they come from.
 //!
-//! A template's own words are ours; everything that is filled in (observations, commands, goals, skills) comes
-//! from outside. While a template is filled in, private-use characters mark where a value or a skill block
-//! begins and ends. Those that stand in a value are escaped first, so that no value can end its piece,
-//! or pass for a block.
+//! A template's own words are ours; everything that is filled in (observations, commands, goals, skills)
+//! comes from outside. While a template is filled in, private-use characters mark where a value or a skill
+//! block begins and ends. Those that stand in a value are escaped first, so that no value can end its
+//! piece, or pass for a block.
 
 use std::ops::Range;
 

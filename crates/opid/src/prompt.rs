@@ -1,10 +1,11 @@
 //! How a history is put into words: small templates that a recipe can replace.
 //!
 //! In the transcript layout `task.jinja` makes the first message and `turn.jinja` every later one; in the
-//! window layout `window.jinja` makes the prompt of every turn. `episode_skill.jinja` and `step_skill.jinja` make
-//! the marked blocks in which a skill enters the history, the former after the task, the latter before the
-//! turn's instruction: the templates name the two places, nothing searches for them in a text. Skills are given
-//! only when a response is re-scored (or a starter policy is taught to read them), never in evaluation.
+//! window layout `window.jinja` makes the prompt of every turn. `episode_skill.jinja` and
+//! `step_skill.jinja` make the marked blocks in which a skill enters the history, the former after the
+//! task, the latter before the turn's instruction: the templates name the two places, nothing searches for
+//! them in a text. Skills are given only when a response is re-scored (or a starter policy is taught to
+//! read them), never in evaluation.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

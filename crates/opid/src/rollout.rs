@@ -76,7 +76,8 @@ impl Settings {
     }
 }
 
-/// A beginning of a prompt is kept if it has this many tokens more than a shorter one: it costs a pass of its own.
+/// A beginning of a prompt is kept if it has this many tokens more than a shorter one: it costs a pass of
+/// its own.
 const LEAST_KEPT: usize = 8;
 
 /// A running episode.
@@ -87,7 +88,8 @@ struct Slot {
     sequence: Sequence,
     /// Tokens the model has not seen yet.
     pending: Vec<u32>,
-    /// Parts of a prompt that come after the tokens pending, the next one last; before each, the sequence is kept.
+    /// Parts of a prompt that come after the tokens pending, the next one last; before each, the sequence
+    /// is kept.
     parts: Vec<Vec<u32>>,
     /// Beginnings of the present prompt, the shortest first, for later prompts to start from.
     kept: Vec<Sequence>,
@@ -295,8 +297,8 @@ impl Slot {
         Ok(None)
     }
 
-    /// Starts a prompt from the longest of its beginnings that is kept, and keeps its first `head` tokens and what
-    /// it has in common with the prompt before: the next one may begin so, too.
+    /// Starts a prompt from the longest of its beginnings that is kept, and keeps its first `head` tokens
+    /// and what it has in common with the prompt before: the next one may begin so, too.
     fn restart(&mut self, prompt: &[u32], head: usize) {
         let before = self.trajectory.turns.last().map_or(&[][..], |turn| &turn.prompt);
         let shared = in_common(prompt, before);

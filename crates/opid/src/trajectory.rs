@@ -20,8 +20,8 @@ pub struct Turn {
     /// Tokens left out of the prompt, because it was too long.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cut: usize,
-    /// Window only: tokens of the prompt that were not computed again, because the prompt of the turn before begins
-    /// alike.
+    /// Window only: tokens of the prompt that were not computed again, because the prompt of the turn
+    /// before begins alike.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cached: usize,
     /// The sampled tokens.

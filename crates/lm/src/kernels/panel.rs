@@ -236,9 +236,7 @@ pub fn pack_columns(tiles: &mut [u32], m: Matrix<'_>, rows: usize, depth: usize,
             match format {
                 Format::F32 | Format::Widened => {
                     let row = m.row(s, first, count);
-                    if let (Ok(row), Ok(words)) =
-                        (<&[f32; ROWS]>::try_from(row), <&mut [u32; ROWS]>::try_from(&mut *words))
-                    {
+                    if let (Ok(row), Ok(words)) = (<&[f32; ROWS]>::try_from(row), <&mut [u32; ROWS]>::try_from(&mut *words)) {
                         *words = row.map(f32::to_bits);
                     } else {
                         for (word, x) in words.iter_mut().zip(row) {

@@ -1,8 +1,8 @@
 //! Commands in words between `<action>` and `</action>`: ALFWorld, household games, SciWorld, WebShop.
 //!
 //! The response is lower-cased; the command is what stands between the first of each tag, stripped. Without
-//! both tags the end of the response is sent, and it is invalid. So is a response with a character of U+4E00 to
-//! U+9FFF. Whether the command exists is not looked at.
+//! both tags the end of the response is sent, and it is invalid. So is a response with a character of
+//! U+4E00 to U+9FFF. Whether the command exists is not looked at.
 
 use super::{Action, between, stripped, tail};
 

@@ -99,8 +99,8 @@ fn stripped(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }
 
-/// The text between the first `open` and the first `close`; empty if the latter comes first, nothing where one
-/// is missing.
+/// The text between the first `open` and the first `close`; empty if the latter comes first, nothing where
+/// one is missing.
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     let (start, end) = (text.find(open)? + open.len(), text.find(close)?);
     Some(text.get(start..end).unwrap_or_default())

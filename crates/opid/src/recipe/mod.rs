@@ -122,8 +122,9 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prompt {
-    /// `transcript` (an episode is one conversation that only grows) or `window` (every turn has a prompt of its
-    /// own with the last few turns, as the reference; to compare with its models, or to train them on).
+    /// `transcript` (an episode is one conversation that only grows) or `window` (every turn has a prompt
+    /// of its own with the last few turns, as the reference; to compare with its models, or to train them
+    /// on).
     pub layout: Layout,
     /// `compact` (few tokens, for policies made here), `full` (instructions, for pretrained models),
     /// or a folder with `episode_skill.jinja`, `step_skill.jinja` and, for a transcript, `task.jinja` and
@@ -135,8 +136,8 @@ pub struct Prompt {
     pub history: usize,
     /// `window`: longest prompt in tokens.
     pub max_tokens: usize,
-    /// `window`: what is left out of a longer one: its beginning (`left`), its end (`right`), its `middle`, or
-    /// nothing, and the run stops (`error`). With a skill in it, the oldest turns are left out instead.
+    /// `window`: what is left out of a longer one: its beginning (`left`), its end (`right`), its `middle`,
+    /// or nothing, and the run stops (`error`). With a skill in it, the oldest turns are left out instead.
     pub truncation: Truncation,
 }
 

@@ -5,8 +5,9 @@
 //! plain history. An episode skill stands after the task, so its context is a second history of the episode
 //! that shares the tokens of the task. Windows are made afresh, with the skill in them.
 //!
-//! Where a history with a skill is too long, its oldest turns are left out, never the skill: of a transcript those
-//! after the first turn, which holds the task. A turn that has no such room is left out and counted.
+//! Where a history with a skill is too long, its oldest turns are left out, never the skill: of a
+//! transcript those after the first turn, which holds the task. A turn that has no such room is left out
+//! and counted.
 
 use opid_lm::batch::Node;
 use opid_lm::graph::Workspace;

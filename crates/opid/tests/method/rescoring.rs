@@ -68,8 +68,8 @@ fn scene<'a>(t: &'a Trajectory, turn: usize, analysis: &'a Analysis, own: bool) 
     }
 }
 
-/// Everything the policy would have read before turn `i` of a transcript under a skill, without the turns from the
-/// second to the one before `from` (1 leaves nothing out).
+/// Everything the policy would have read before turn `i` of a transcript under a skill, without the turns
+/// from the second to the one before `from` (1 leaves nothing out).
 fn history(t: &Trajectory, i: usize, from: usize, analysis: &Analysis, own: bool) -> Vec<u32> {
     let dialogue = &policy(t.layout).dialogue;
     let mut tokens = Vec::new();
@@ -86,7 +86,8 @@ fn history(t: &Trajectory, i: usize, from: usize, analysis: &Analysis, own: bool
     tokens
 }
 
-/// The context of turn `i` under a skill with as much history as fits, and whether it lacks anything (above 0).
+/// The context of turn `i` under a skill with as much history as fits, and whether it lacks anything (above
+/// 0).
 fn context(
     t: &Trajectory,
     i: usize,
@@ -108,8 +109,8 @@ fn context(
     }
 }
 
-/// Compares every row with its own sequence; rows whose sequence is longer than `limit` must be shortened or left
-/// out, and counted. Returns how many were scored under each skill.
+/// Compares every row with its own sequence; rows whose sequence is longer than `limit` must be shortened
+/// or left out, and counted. Returns how many were scored under each skill.
 fn check(trajectories: &[Trajectory], routing: Routing, limit: usize) -> ([usize; 2], SkillScores) {
     let (rows, analyses) = (rows(trajectories), analyses(trajectories));
     let routes = routes(routing, &rows, &analyses);
@@ -158,7 +159,8 @@ fn rows_are_scored_as_sequences_of_their_own() {
         assert_eq!(counts[0] + counts[1], all, "every row of an analyzed episode, once");
         let twice = scores.episode.selected.iter().zip(&scores.step.selected).any(|(e, s)| *e && *s);
         assert!(!twice, "a token with a step skill was scored with the episode's, too");
-        // Without routing every row is scored under the episode's skill, and those with one of their own again.
+        // Without routing every row is scored under the episode's skill, and those with one of their own
+        // again.
         let (additive, _) = check(&trajectories, Routing::Additive, usize::MAX);
         assert_eq!(additive, [all, counts[1]]);
     }

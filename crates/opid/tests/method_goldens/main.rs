@@ -1,5 +1,6 @@
-//! Advantages, losses, rewards, routing, the reading of replies and actions, and prompts against recordings of the
-//! reference's own functions (`goldens/opid` of the shared folder; without it the trials are reported as ignored).
+//! Advantages, losses, rewards, routing, the reading of replies and actions, and prompts against recordings
+//! of the reference's own functions (`goldens/opid` of the shared folder; without it the trials are
+//! reported as ignored).
 //!
 //! The recordings are float32: tolerance rtol 2e-5, atol 2e-6, and 3e-4 for values that were divided
 //! by a standard deviation. Every recorded case of a function is compared or listed as excluded.

@@ -1,8 +1,8 @@
 //! Actions of responses, places of skill blocks, history windows and truncation against the reference's.
 //!
-//! The reference finds the place of a block by searching for phrases in the finished prompt; here templates have two
-//! places for them. So a recorded prompt is taken apart at those phrases, as its author meant them, and put together
-//! again by a template.
+//! The reference finds the place of a block by searching for phrases in the finished prompt; here templates
+//! have two places for them. So a recorded prompt is taken apart at those phrases, as its author meant
+//! them, and put together again by a template.
 
 use std::sync::OnceLock;
 
@@ -99,7 +99,8 @@ pub fn check_blocks(case: &Value, comparison: &mut Comparison) -> Outcome {
         }
         None if id == "task_after_turn" => Outcome::Excluded("without a block, prompts are not compared"),
         None => {
-            // There is one blank line on both sides of a block. Between parts without a block, a template decides.
+            // There is one blank line on both sides of a block. Between parts without a block, a template
+            // decides.
             match [episode, step].iter().all(|skill| !skill.trim().is_empty()) {
                 true => comparison.same("prompt", found.as_str(), expected),
                 false => comparison.same("lines", lines(&found), lines(expected)),

@@ -54,9 +54,7 @@ impl Operation for Bf16Step {
     #[inline(always)]
     unsafe fn add(sum: __m512, a: *const u32, b: __m512bh) -> __m512 {
         // SAFETY: as above.
-        unsafe {
-            _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*a.cast())), b)
-        }
+        unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*a.cast())), b) }
     }
 }
 

@@ -77,9 +77,7 @@ impl Kernels {
     pub fn family(&self, format: Format, layout: Layout) -> &Family {
         match format {
             Format::F32 => &self.f32[layout as usize],
-            Format::Bf16 => {
-                &self.bf16.as_ref().expect("bf16 products where the processor has them")[layout as usize]
-            }
+            Format::Bf16 => &self.bf16.as_ref().expect("bf16 products where the processor has them")[layout as usize],
             Format::Widened => {
                 assert_eq!(layout, Layout::Rows, "widened products take rows");
                 &self.widened
@@ -171,8 +169,7 @@ mod tests {
         for (rows, tile) in family.iter().enumerate().map(|(i, tile)| (i + 1, tile)) {
             for (steps, columns, add) in [(1, 32, false), (5, 7, true), (14, 16, false), (14, 29, true)] {
                 let k = depth(steps);
-                let (a, b) =
-                    (|i: usize, p: usize| number(i * 31 + p), |p: usize, j: usize| number(p * 37 + j + 999));
+                let (a, b) = (|i: usize, p: usize| number(i * 31 + p), |p: usize, j: usize| number(p * 37 + j + 999));
                 let mut tile_a = vec![0u32; ROWS * DEPTH];
                 let mut panel = vec![0u32; steps * COLUMNS];
                 for s in 0..steps {
@@ -204,10 +201,7 @@ mod tests {
                         true => product + if add { 0.5 } else { 0.0 },
                         false => 0.5,
                     };
-                    assert!(
-                        (*got as f64 - want).abs() < 1e-5,
-                        "{format:?} {layout:?} {rows}x{k}x{columns}: {got} != {want}"
-                    );
+                    assert!((*got as f64 - want).abs() < 1e-5, "{format:?} {layout:?} {rows}x{k}x{columns}: {got} != {want}");
                 }
             }
         }

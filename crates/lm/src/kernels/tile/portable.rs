@@ -31,8 +31,7 @@ unsafe fn sums<const G: usize, const RS: usize, const KS: usize>(
         for (i, sums) in sums.iter_mut().enumerate() {
             if widened {
                 // SAFETY: as above.
-                let (low, high) =
-                    unsafe { (number(*a.add(i * RS + 2 * s)), number(*a.add(i * RS + 2 * s + 1))) };
+                let (low, high) = unsafe { (number(*a.add(i * RS + 2 * s)), number(*a.add(i * RS + 2 * s + 1))) };
                 for j in 0..WIDTH {
                     sums[j] += low * number(b[j] << 16);
                     sums[j] += high * number(b[j] & 0xffff_0000);
