@@ -126,7 +126,7 @@ fn a_run_with_windows_is_kept_continued_evaluated_and_analyzed() {
         let count = |value: &Value| value.as_u64().expect("a count");
         assert!(count(&step["update"]["computed"]) < count(&step["context_tokens"]), "{step}");
         assert_eq!(step["context_tokens"], step["episode_tokens"]);
-        assert!(count(&step["skills"]["episode_rows"]) > 0 && step["skills"]["too_long"] == 0, "{step}");
+        assert!(count(&step["skills"]["step_rows"]) > 0 && step["skills"]["too_long"] == 0, "{step}");
     }
     let evaluated = opid(place.path(), &["eval", "run", "--json", "--trajectories", "played.jsonl"]);
     let answer: Value = serde_json::from_str(evaluated.ok()).expect("one object");
