@@ -86,7 +86,9 @@ impl Page {
                 let shift = slot % 2 * 16;
                 for (values, x) in value_panels {
                     let to = &mut values[slot / 2 * COLUMNS..][..x.len()];
-                    to.iter_mut().zip(x).for_each(|(to, x)| *to = *to & !(0xffff << shift) | bf16(*x) << shift);
+                    to.iter_mut()
+                        .zip(x)
+                        .for_each(|(to, x)| *to = *to & !(0xffff << shift) | bf16(*x) << shift);
                 }
             }
         }
@@ -295,9 +297,10 @@ fn attend_pages(out: &mut [f32], qkv: &[f32], pages: &[Arc<Page>], before: usize
             if rows == 1 && group <= ROWS {
                 // One new token: the query heads that share keys are the rows of one tile.
                 let queries = Matrix::new(&qkv[heads.query_column(g * group)..], hd);
-                let strips = pages.iter().enumerate().map(|(p, page)| {
-                    page.strip(g, shape, PAGE.min(before + 1 - p * PAGE), PAGE as isize)
-                });
+                let strips = pages
+                    .iter()
+                    .enumerate()
+                    .map(|(p, page)| page.strip(g, shape, PAGE.min(before + 1 - p * PAGE), PAGE as isize));
                 // SAFETY: a page holds whole panels of `PAGE` keys and values.
                 unsafe {
                     attend(tiles, queries, group, (heads, format), strips, |i, sum, _| {

@@ -50,12 +50,12 @@ impl Model {
         Model { config, layout, weights, precision: Precision::F32 }
     }
 
-    /// Reads a Hugging Face folder.
+    /// Reads a Hugging Face folder, for products of the given precision.
     ///
     /// # Errors
     /// A file is missing or damaged, the architecture is not supported, or a tensor is absent, unknown
     /// or of another shape than the configuration says.
-    pub fn open(folder: &Path) -> Result<Self, LoadError> {
+    pub fn open(folder: &Path, precision: Precision) -> Result<Self, LoadError> {
         let config = ModelConfig::from_folder(folder)?;
         let layout = Parameters::new(&config);
         let mut weights = vec![0.0; layout.len];
@@ -64,7 +64,7 @@ impl Model {
         for t in &layout.tensors {
             file.read_into(&t.name, &t.shape, &mut weights[t.range.clone()])?;
         }
-        Ok(Model { config, layout, weights, precision: Precision::F32 })
+        Ok(Model { config, layout, weights, precision })
     }
 
     /// Writes a Hugging Face folder that other tools load.

@@ -8,6 +8,7 @@ use opid_lm::batch::{TreeBatch, TreeBuilder};
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::graph::Workspace;
 use opid_lm::kernels::head::TokenGrad;
+use opid_lm::kernels::tile::Precision;
 use opid_lm::model::Model;
 use serde_json::Value;
 
@@ -35,7 +36,7 @@ fn main() {
             let folder = root.join(name);
             let missing = !folder.is_dir();
             let trial = Trial::test(format!("{name}::{what}"), move || {
-                let model = Model::open(&folder).map_err(|e| Failed::from(e.to_string()))?;
+                let model = Model::open(&folder, Precision::F32).map_err(|e| Failed::from(e.to_string()))?;
                 let golden = std::fs::read(folder.join("golden.json")).map_err(|e| e.to_string())?;
                 let golden: Value = serde_json::from_slice(&golden).map_err(|e| e.to_string())?;
                 check(&model, &golden)

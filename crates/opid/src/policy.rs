@@ -53,7 +53,7 @@ pub fn open_policy(folder: &Path, recipe: &Recipe) -> Result<Start, PolicyError>
     if !folder.is_dir() {
         return Err(PolicyError::NoFolder { path: folder.to_owned() });
     }
-    let model = Model::open(folder)?;
+    let model = Model::open(folder, recipe.policy.precision)?;
     let text = TextFiles::from_folder(folder)?;
     Ok(Start { model, dialogue: Dialogue::open(folder, recipe)?, text })
 }

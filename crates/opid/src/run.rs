@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use opid_lm::checkpoint::{StoredDtype, TextFiles};
 use opid_lm::error::LoadError;
+use opid_lm::kernels::tile::Precision;
 use opid_lm::model::Model;
 use opid_lm::optimizer::{AdamW, AdamWConfig, MomentsError};
 use serde::{Deserialize, Serialize};
@@ -263,9 +264,13 @@ pub struct Checkpoint {
 }
 
 /// Loads the last complete checkpoint of a run.
-pub fn last_checkpoint(run: &Path, config: AdamWConfig) -> Result<Checkpoint, RunError> {
+pub fn last_checkpoint(
+    run: &Path,
+    config: AdamWConfig,
+    precision: Precision,
+) -> Result<Checkpoint, RunError> {
     let (step, folder) = last_complete(run)?;
-    let model = exact_model(&folder)?;
+    let model = exact_model(&folder, precision)?;
     let moments = folder.join(MOMENTS);
     let optimizer = match moments.exists() {
         true => Some(AdamW::load(&moments, model.len(), config)?),
@@ -275,9 +280,9 @@ pub fn last_checkpoint(run: &Path, config: AdamWConfig) -> Result<Checkpoint, Ru
 }
 
 /// The model of a checkpoint, with the weights it had in training.
-pub fn exact_model(checkpoint: &Path) -> Result<Model, LoadError> {
+pub fn exact_model(checkpoint: &Path, precision: Precision) -> Result<Model, LoadError> {
     let exact = checkpoint.join(EXACT);
-    Model::open(if exact.is_dir() { &exact } else { checkpoint })
+    Model::open(if exact.is_dir() { &exact } else { checkpoint }, precision)
 }
 
 /// A model on disk.

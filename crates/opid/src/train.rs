@@ -268,8 +268,8 @@ pub fn resume(
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let panel = tasks.panel(&recipe.evaluation.split, recipe.evaluation.games)?;
     let first = path.join("checkpoints/step_0");
-    let mut learner = Learner::new(exact_model(&first)?, recipe);
-    let last = last_checkpoint(path, learner.optimizer.config)?;
+    let mut learner = Learner::new(exact_model(&first, recipe.policy.precision)?, recipe);
+    let last = last_checkpoint(path, learner.optimizer.config, recipe.policy.precision)?;
     learner.policy = last.model;
     if let Some(optimizer) = last.optimizer {
         learner.optimizer = optimizer;

@@ -77,6 +77,7 @@ impl Learner {
             beta1: o.beta1 as f32,
             beta2: o.beta2 as f32,
             weight_decay: o.weight_decay as f32,
+            moments: o.moments,
             ..AdamWConfig::default()
         };
         Learner {

@@ -132,7 +132,9 @@ pub fn new_model(recipe: &Recipe, warm: &WarmStart, tokenizer: &Tokenizer, dialo
         max_position_embeddings: recipe.policy.max_context,
         eos_token_ids: vec![dialogue.end_token()],
     };
-    Model::random(config, |i| Draw::new(&[recipe.seed, WEIGHTS, i]).unit())
+    let mut model = Model::random(config, |i| Draw::new(&[recipe.seed, WEIGHTS, i]).unit());
+    model.precision = recipe.policy.precision;
+    model
 }
 
 /// The chat template of models made here.

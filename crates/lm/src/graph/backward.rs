@@ -58,7 +58,15 @@ impl Workspace {
                         norm::forward(normed, middle, &w[layer.mlp_norm.clone()], eps);
                         product(Output::set(dnormed, d), Matrix::new(gate_up, 2 * f), rows, &panels.gate_up);
                         dw.fill(0.0);
-                        norm::backward(dx_next, Some(dx), dw, dnormed, middle, &w[layer.mlp_norm.clone()], eps);
+                        norm::backward(
+                            dx_next,
+                            Some(dx),
+                            dw,
+                            dnormed,
+                            middle,
+                            &w[layer.mlp_norm.clone()],
+                            eps,
+                        );
                     });
                     product(Output::set(dout, qw), Matrix::new(dx_next, d), rows, &panels.output);
                 });
@@ -103,14 +111,32 @@ impl Workspace {
                     let first = piece * CHUNK * qk;
                     let raw = if head_norm.is_some() { &raw[first..first + rows * qk] } else { &[] };
                     let shape = (width, qk);
-                    rope::prepare_rows_backward(dqkv, raw, shape, heads.query, angles, positions, head_norm, dq, dk);
+                    rope::prepare_rows_backward(
+                        dqkv,
+                        raw,
+                        shape,
+                        heads.query,
+                        angles,
+                        positions,
+                        head_norm,
+                        dq,
+                        dk,
+                    );
                     if layer.qkv_bias.is_some() {
                         bias::backward(dbias, dqkv);
                     }
                     norm::forward(normed, input, &w[layer.attention_norm.clone()], eps);
                     with_scratch([rows * d, 0, 0], |[dnormed, ..]| {
                         product(Output::set(dnormed, d), Matrix::new(dqkv, width), rows, &panels.qkv);
-                        norm::backward(dx_next, Some(dx), dw, dnormed, input, &w[layer.attention_norm.clone()], eps);
+                        norm::backward(
+                            dx_next,
+                            Some(dx),
+                            dw,
+                            dnormed,
+                            input,
+                            &w[layer.attention_norm.clone()],
+                            eps,
+                        );
                     });
                 });
             for sums in norm_grads.chunks_exact(d + 2 * hd + width) {

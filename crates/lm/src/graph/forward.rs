@@ -63,7 +63,12 @@ impl Workspace {
                     }
                     with_scratch([x.len(), 0, 0], |[normed, ..]| {
                         norm::forward(normed, x, &w[layer.attention_norm.clone()], eps);
-                        product(Output::set(qkv, width), Matrix::new(normed, d), positions.len(), &panels.qkv);
+                        product(
+                            Output::set(qkv, width),
+                            Matrix::new(normed, d),
+                            positions.len(),
+                            &panels.qkv,
+                        );
                     });
                     if let Some(range) = &layer.qkv_bias {
                         bias::forward(qkv, &w[range.clone()]);

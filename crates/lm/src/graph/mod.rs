@@ -70,7 +70,11 @@ pub(crate) struct LayerPanels {
 
 impl LayerPanels {
     /// The shapes of the matrices, `[outputs, inputs]`, with their values.
-    fn matrices<'a>(&mut self, model: &'a Model, layer: &Layer) -> [(&mut Panels, &'a [f32], usize, usize); 4] {
+    fn matrices<'a>(
+        &mut self,
+        model: &'a Model,
+        layer: &Layer,
+    ) -> [(&mut Panels, &'a [f32], usize, usize); 4] {
         let (d, f) = (model.config.hidden_size, model.config.intermediate_size);
         let heads = model.heads();
         let w = &model.weights;

@@ -150,7 +150,12 @@ fn logits_and_stats(
         let panels = &*panels;
         let chunks = logits.par_chunks_mut(CHUNK * vocab).zip(hidden.par_chunks(CHUNK * d));
         chunks.zip(stats.par_chunks_mut(CHUNK)).enumerate().for_each(|(chunk, ((logits, hidden), stats))| {
-            product(Output::set(&mut logits[block * VOCAB_BLOCK..], vocab), Matrix::new(hidden, d), stats.len(), panels);
+            product(
+                Output::set(&mut logits[block * VOCAB_BLOCK..], vocab),
+                Matrix::new(hidden, d),
+                stats.len(),
+                panels,
+            );
             if block + 1 < blocks {
                 return;
             }

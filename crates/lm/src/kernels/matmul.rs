@@ -193,7 +193,10 @@ mod tests {
                 for (got, before) in results.iter().zip([1.0, 0.0, 1.0]) {
                     for (e, g) in got.iter().enumerate() {
                         let want = want(e) + before;
-                        assert!((*g as f64 - want).abs() < bound(k), "{precision:?} {m}x{n}x{k}: {g} != {want}");
+                        assert!(
+                            (*g as f64 - want).abs() < bound(k),
+                            "{precision:?} {m}x{n}x{k}: {g} != {want}"
+                        );
                     }
                 }
             }

@@ -14,8 +14,8 @@ pub mod head;
 pub mod math;
 pub mod matmul;
 pub mod norm;
-pub mod rope;
 pub mod panel;
+pub mod rope;
 pub mod swiglu;
 pub mod tile;
 

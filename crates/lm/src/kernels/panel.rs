@@ -6,6 +6,9 @@ use rayon::prelude::*;
 use super::buffer::Buffer;
 use super::tile::{COLUMNS, DEPTH, Format, ROWS};
 
+/// Panels that are laid out together.
+const TOGETHER: usize = 8;
+
 /// A row-major matrix inside a slice: rows start `stride` floats apart.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
@@ -105,12 +108,10 @@ impl Panels {
     /// Takes over the `depth x columns` matrix `m`.
     pub fn fill(&mut self, m: Matrix<'_>, depth: usize, columns: usize, format: Format) {
         let (words, size) = self.reset(depth, columns, format);
-        // Neighbouring panels together, so that memory is read in longer stretches.
-        words.par_chunks_mut(size * 8).enumerate().for_each(|(group, words)| {
-            for (p, words) in words.chunks_mut(size).enumerate() {
-                let first = (group * 8 + p) * COLUMNS;
-                pack_plain(words, m.from(0, first), columns.min(first + COLUMNS) - first, depth, format);
-            }
+        words.par_chunks_mut(size * TOGETHER).enumerate().for_each(|(group, words)| {
+            let first = group * TOGETHER * COLUMNS;
+            let count = columns.min(first + TOGETHER * COLUMNS) - first;
+            pack_plain(words, size, m.from(0, first), count, depth, format);
         });
     }
 
@@ -132,29 +133,41 @@ pub fn steps(depth: usize, format: Format) -> usize {
     }
 }
 
-/// One panel from `columns` columns of `m`.
+/// Panels of `size` words each from `columns` columns of `m`.
 #[multiversion(targets = "simd")]
-pub fn pack_plain(words: &mut [u32], m: Matrix<'_>, columns: usize, depth: usize, format: Format) {
-    for (s, words) in words.chunks_exact_mut(COLUMNS).enumerate() {
-        if columns < COLUMNS {
-            words.fill(0);
-        }
-        match format {
-            Format::F32 => {
-                for (word, x) in words.iter_mut().zip(m.row(s, 0, columns)) {
-                    *word = x.to_bits();
-                }
-            }
-            Format::Bf16 | Format::Widened if 2 * s + 1 < depth => {
-                let rows = m.row(2 * s, 0, columns).iter().zip(m.row(2 * s + 1, 0, columns));
-                for (word, (low, high)) in words.iter_mut().zip(rows) {
-                    *word = bf16_pair(*low, *high);
-                }
-            }
+pub fn pack_plain(
+    panels: &mut [u32],
+    size: usize,
+    m: Matrix<'_>,
+    columns: usize,
+    depth: usize,
+    format: Format,
+) {
+    // Row by row, so that memory is read in the longest stretches.
+    for s in 0..size / COLUMNS {
+        let (low, high) = match format {
+            Format::F32 => (m.row(s, 0, columns), None),
             Format::Bf16 | Format::Widened => {
-                for (word, low) in words.iter_mut().zip(m.row(2 * s, 0, columns)) {
-                    *word = bf16_pair(*low, 0.0);
-                }
+                let high = (2 * s + 1 < depth).then(|| m.row(2 * s + 1, 0, columns));
+                (m.row(2 * s, 0, columns), high)
+            }
+        };
+        let (whole, rest) = low.as_chunks::<COLUMNS>();
+        let whole_high = high.map(|high| high.as_chunks::<COLUMNS>().0);
+        for (p, x) in whole.iter().enumerate() {
+            let words = &mut panels[p * size + s * COLUMNS..].as_chunks_mut::<COLUMNS>().0[0];
+            *words = match whole_high {
+                _ if format == Format::F32 => x.map(f32::to_bits),
+                Some(high) => std::array::from_fn(|j| bf16_pair(x[j], high[p][j])),
+                None => x.map(bf16),
+            };
+        }
+        if !rest.is_empty() {
+            let words = &mut panels[whole.len() * size + s * COLUMNS..][..COLUMNS];
+            words.fill(0);
+            for (j, (word, x)) in words.iter_mut().zip(rest).enumerate() {
+                let high = high.map_or(0.0, |high| high[whole.len() * COLUMNS + j]);
+                *word = if format == Format::F32 { x.to_bits() } else { bf16_pair(*x, high) };
             }
         }
     }
@@ -229,34 +242,26 @@ pub fn pack_rows(tiles: &mut [u32], m: Matrix<'_>, rows: usize, depth: usize, fo
 #[multiversion(targets = "simd")]
 pub fn pack_columns(tiles: &mut [u32], m: Matrix<'_>, rows: usize, depth: usize, format: Format) {
     let steps = steps(depth, format);
-    for (t, words) in tiles.chunks_exact_mut(steps * ROWS).enumerate().take(rows.div_ceil(ROWS)) {
-        let first = t * ROWS;
-        let count = ROWS.min(rows - first);
-        for (s, words) in words.chunks_exact_mut(ROWS).enumerate() {
-            match format {
-                Format::F32 | Format::Widened => {
-                    let row = m.row(s, first, count);
-                    if let (Ok(row), Ok(words)) = (<&[f32; ROWS]>::try_from(row), <&mut [u32; ROWS]>::try_from(&mut *words)) {
-                        *words = row.map(f32::to_bits);
-                    } else {
-                        for (word, x) in words.iter_mut().zip(row) {
-                            *word = x.to_bits();
-                        }
-                    }
-                }
-                Format::Bf16 => {
-                    let low = m.row(2 * s, first, count);
-                    if 2 * s + 1 < depth {
-                        for ((word, x), y) in words.iter_mut().zip(low).zip(m.row(2 * s + 1, first, count)) {
-                            *word = bf16_pair(*x, *y);
-                        }
-                    } else {
-                        for (word, x) in words.iter_mut().zip(low) {
-                            *word = bf16_pair(*x, 0.0);
-                        }
-                    }
-                }
-            }
+    let size = steps * ROWS;
+    for s in 0..steps {
+        let (low, high) = match format {
+            Format::F32 | Format::Widened => (m.row(s, 0, rows), None),
+            Format::Bf16 => (m.row(2 * s, 0, rows), (2 * s + 1 < depth).then(|| m.row(2 * s + 1, 0, rows))),
+        };
+        let (whole, rest) = low.as_chunks::<ROWS>();
+        let whole_high = high.map(|high| high.as_chunks::<ROWS>().0);
+        for (t, x) in whole.iter().enumerate() {
+            let words = &mut tiles[t * size + s * ROWS..].as_chunks_mut::<ROWS>().0[0];
+            *words = match whole_high {
+                _ if format != Format::Bf16 => x.map(f32::to_bits),
+                Some(high) => std::array::from_fn(|i| bf16_pair(x[i], high[t][i])),
+                None => x.map(bf16),
+            };
+        }
+        for (i, x) in rest.iter().enumerate() {
+            let high = high.map_or(0.0, |high| high[whole.len() * ROWS + i]);
+            let word = if format == Format::Bf16 { bf16_pair(*x, high) } else { x.to_bits() };
+            tiles[whole.len() * size + s * ROWS + i] = word;
         }
     }
 }

@@ -38,7 +38,13 @@ impl Default for Environment {
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { model: String::new(), thinking: false, max_context: 4096, save_dtype: "f32".into() }
+        Policy {
+            model: String::new(),
+            thinking: false,
+            max_context: 4096,
+            precision: Precision::F32,
+            save_dtype: "f32".into(),
+        }
     }
 }
 
@@ -115,6 +121,7 @@ impl Default for Optimizer {
             weight_decay: 0.01,
             beta1: 0.9,
             beta2: 0.999,
+            moments: MomentFormat::F32,
             grad_clip: 1.0,
             mini_batches: 2,
             micro_batch_tokens: 4096,

@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+use opid_lm::kernels::tile::Precision;
+use opid_lm::optimizer::MomentFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::algo::group::GroupStatistics;
@@ -114,6 +116,10 @@ pub struct Policy {
     pub thinking: bool,
     /// Longest history in tokens; an episode that would pass it ends, and is counted.
     pub max_context: usize,
+    /// How numbers enter matrix products: `f32`, or `bf16` (weights, keys and values rounded; sums, master
+    /// weights and optimizer stay f32; half the memory traffic, and twice the arithmetic where the
+    /// processor has fast bf16 instructions).
+    pub precision: Precision,
     /// Number format of the checkpoints that are written: `f32` or `bf16`.
     pub save_dtype: String,
 }
@@ -283,6 +289,8 @@ pub struct Optimizer {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
+    /// Format of AdamW's moments: `f32`, or `bf16` with stochastic rounding (4 bytes less per parameter).
+    pub moments: MomentFormat,
     /// Global norm that gradients are clipped to.
     pub grad_clip: f64,
     /// Parameter updates per training step, each on a share of the groups.

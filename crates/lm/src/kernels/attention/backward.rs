@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::{BLOCK, Heads, blocks, score, strip_rows, weights_as_left};
 use crate::batch::TreeBatch;
+use crate::kernels::math::LANES;
 use crate::kernels::panel::{Matrix, Panels, pack_plain, pack_rows, steps};
 use crate::kernels::tile::{COLUMNS, DEPTH, Format, Layout, ROWS, kernels};
 use crate::kernels::{SharedMut, math};
-use crate::kernels::math::LANES;
 
 /// What the backward pass reads, all saved by the forward pass but `dout`.
 pub struct Saved<'a> {
@@ -67,7 +67,13 @@ thread_local! {
 ///
 /// Work is divided by tree and key/value head: each piece owns the keys it adds to, so the order of
 /// additions is fixed.
-pub fn backward(dqkv: &mut [f32], saved: &Saved<'_>, batch: &TreeBatch, (heads, format): (Heads, Format), panels: &mut Vec<HeadPanels>) {
+pub fn backward(
+    dqkv: &mut [f32],
+    saved: &Saved<'_>,
+    batch: &TreeBatch,
+    (heads, format): (Heads, Format),
+    panels: &mut Vec<HeadPanels>,
+) {
     dqkv.fill(0.0);
     let (n, hd) = (batch.rows(), heads.dim);
     let rows = Matrix::new(saved.qkv, heads.qkv_width());
@@ -91,7 +97,18 @@ pub fn backward(dqkv: &mut [f32], saved: &Saved<'_>, batch: &TreeBatch, (heads, 
                 for h in g * heads.group()..(g + 1) * heads.group() {
                     // SAFETY: this piece alone writes the columns of query head `h` and of key/value
                     // head `g` in the rows of this tree.
-                    unsafe { block_backward(grad, saved, batch, (heads, format), (r, a, b), (h, g), &panels[g], strips) };
+                    unsafe {
+                        block_backward(
+                            grad,
+                            saved,
+                            batch,
+                            (heads, format),
+                            (r, a, b),
+                            (h, g),
+                            &panels[g],
+                            strips,
+                        )
+                    };
                 }
             }
         })
@@ -120,12 +137,9 @@ unsafe fn block_backward(
     let mut delta = [0f32; BLOCK];
     pack_rows(&mut s.queries, queries, n, hd, format);
     pack_rows(&mut s.dout, dout, n, hd, format);
-    for p in 0..padded / COLUMNS {
-        let (first, width) = (p * COLUMNS, COLUMNS.min(hd - p * COLUMNS));
-        let words = p * BLOCK * COLUMNS..(p * BLOCK + n) * COLUMNS;
-        pack_plain(&mut s.query_panels[words.clone()], queries.from(0, first), width, n, Format::F32);
-        pack_plain(&mut s.dout_panels[words], dout.from(0, first), width, n, Format::F32);
-    }
+    let words = n * COLUMNS;
+    pack_plain(&mut s.query_panels, words, queries, hd, n, Format::F32);
+    pack_plain(&mut s.dout_panels, words, dout, hd, n, Format::F32);
     deltas(&mut delta, dout, Matrix::new(saved.out, ow).from(a, h * hd), n, hd);
     let lse = |i: usize| saved.lse[(a + i) * heads.query + h];
     let rows = kernels().family(format, Layout::Rows);
@@ -141,9 +155,25 @@ unsafe fn block_backward(
             unsafe {
                 let panel = base / COLUMNS;
                 let keys = panels.keys_transposed.panel(panel, 0).as_ptr();
-                score(s.queries.as_ptr().add(at), keys, from..end, m, hd, format, s.weights.as_mut_ptr().add(at));
+                score(
+                    s.queries.as_ptr().add(at),
+                    keys,
+                    from..end,
+                    m,
+                    hd,
+                    format,
+                    s.weights.as_mut_ptr().add(at),
+                );
                 let values = panels.values_transposed.panel(panel, 0).as_ptr();
-                score(s.dout.as_ptr().add(at), values, from..end, m, hd, format, s.dscores.as_mut_ptr().add(at));
+                score(
+                    s.dout.as_ptr().add(at),
+                    values,
+                    from..end,
+                    m,
+                    hd,
+                    format,
+                    s.dscores.as_mut_ptr().add(at),
+                );
             }
             for i in t..t + m {
                 let row = i * DEPTH..(i + 1) * DEPTH;
@@ -179,7 +209,7 @@ unsafe fn block_backward(
             for p in 0..padded / COLUMNS {
                 let width = COLUMNS.min(hd - p * COLUMNS);
                 let at = (base + key) * w + p * COLUMNS;
-                let step = (p * BLOCK + skip) * COLUMNS;
+                let step = (p * n + skip) * COLUMNS;
                 // SAFETY: as above; the columns written belong to this piece, as promised.
                 unsafe {
                     let (dk, dv) = (grad.at(at + heads.key_column(g)), grad.at(at + heads.value_column(g)));

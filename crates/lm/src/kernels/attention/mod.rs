@@ -119,11 +119,7 @@ pub struct Tiles {
 impl Tiles {
     /// Zeros.
     pub fn new() -> Box<Self> {
-        Box::new(Tiles {
-            queries: [0; ROWS * DEPTH],
-            scores: [0; ROWS * DEPTH],
-            sums: [0.0; ROWS * DEPTH],
-        })
+        Box::new(Tiles { queries: [0; ROWS * DEPTH], scores: [0; ROWS * DEPTH], sums: [0.0; ROWS * DEPTH] })
     }
 }
 
@@ -302,6 +298,8 @@ fn key_rows(batch: &TreeBatch, r: usize, end: usize) -> impl Iterator<Item = Ran
 fn strip_rows(batch: &TreeBatch, r: usize, end: usize) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
     key_rows(batch, r, end).flat_map(|rows| {
         let first = rows.start / COLUMNS * COLUMNS;
-        (first..rows.end).step_by(DEPTH).map(move |base| (base, rows.start.max(base)..rows.end.min(base + DEPTH)))
+        (first..rows.end)
+            .step_by(DEPTH)
+            .map(move |base| (base, rows.start.max(base)..rows.end.min(base + DEPTH)))
     })
 }

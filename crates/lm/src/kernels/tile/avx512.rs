@@ -4,6 +4,12 @@ use std::arch::x86_64::*;
 
 use super::{COLUMNS, DEPTH, Family, ROWS, family};
 
+/// Up to this many rows, the kernel is faster than memory gives it the right operand.
+const FEW: usize = 8;
+
+/// Steps that the right operand is fetched ahead of its use then.
+const AHEAD: usize = 32;
+
 /// How one step multiplies.
 trait Operation {
     /// Words of `A` per step.
@@ -54,7 +60,9 @@ impl Operation for Bf16Step {
     #[inline(always)]
     unsafe fn add(sum: __m512, a: *const u32, b: __m512bh) -> __m512 {
         // SAFETY: as above.
-        unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*a.cast())), b) }
+        unsafe {
+            _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*a.cast())), b)
+        }
     }
 }
 
@@ -106,6 +114,11 @@ unsafe fn tile<O: Operation, const M: usize, const RS: usize, const KS: usize>(
         }
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
         for _ in 0..steps {
+            // Few rows: the panel streams from memory, beyond pages that the processor prefetches from.
+            if M <= FEW {
+                _mm_prefetch(b.wrapping_add(AHEAD * COLUMNS).cast(), _MM_HINT_T0);
+                _mm_prefetch(b.wrapping_add(AHEAD * COLUMNS + COLUMNS / 2).cast(), _MM_HINT_T0);
+            }
             let (left, right) = (O::columns(b), O::columns(b.add(COLUMNS / 2)));
             for i in 0..M {
                 let word = a.add(i * RS);

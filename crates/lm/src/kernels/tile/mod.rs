@@ -23,7 +23,8 @@ pub const COLUMNS: usize = 32;
 pub const DEPTH: usize = 256;
 
 /// How numbers enter a product. Sums are f32 in either case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Both operands f32.
     #[default]
@@ -77,7 +78,9 @@ impl Kernels {
     pub fn family(&self, format: Format, layout: Layout) -> &Family {
         match format {
             Format::F32 => &self.f32[layout as usize],
-            Format::Bf16 => &self.bf16.as_ref().expect("bf16 products where the processor has them")[layout as usize],
+            Format::Bf16 => {
+                &self.bf16.as_ref().expect("bf16 products where the processor has them")[layout as usize]
+            }
             Format::Widened => {
                 assert_eq!(layout, Layout::Rows, "widened products take rows");
                 &self.widened
@@ -107,27 +110,61 @@ impl Kernels {
         Kernels { f32: portable::F32, bf16: None, widened: portable::WIDENED }
     }
 
-    /// The best kernels of this processor.
+    /// The best kernels of this processor, or those that [`OVERRIDE`] names.
     #[cfg(target_arch = "x86_64")]
-    fn detect() -> Self {
-        if !is_x86_feature_detected!("avx512f") {
-            return Kernels::portable();
+    fn select(name: Option<&str>) -> Result<Self, String> {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = is_x86_feature_detected!("avx512f");
+        let pairs = avx512 && is_x86_feature_detected!("avx512bf16");
+        let available = [("portable", true), ("avx2", avx2), ("avx512", avx512), ("avx512bf16", pairs)];
+        let best = match (avx2, avx512, pairs && avx512::bf16_is_fast()) {
+            (_, true, true) => "avx512bf16",
+            (_, true, false) => "avx512",
+            (true, ..) => "avx2",
+            _ => "portable",
+        };
+        let name = name.unwrap_or(best);
+        if !available.contains(&(name, true)) {
+            let names: Vec<_> = available.iter().filter(|a| a.1).map(|a| a.0).collect();
+            return Err(format!("{OVERRIDE} is {name:?}; this processor has {}", names.join(", ")));
         }
-        let bf16 = is_x86_feature_detected!("avx512bf16") && avx512::bf16_is_fast();
-        Kernels { f32: avx512::F32, bf16: bf16.then_some(avx512::BF16), widened: avx512::WIDENED }
+        let bf16 = (name == "avx512bf16").then_some(avx512::BF16);
+        Ok(match name {
+            "portable" => Kernels::portable(),
+            "avx2" => Kernels { f32: portable::avx2::F32, bf16, widened: portable::avx2::WIDENED },
+            _ => Kernels { f32: avx512::F32, bf16, widened: avx512::WIDENED },
+        })
     }
 
-    /// The best kernels of this processor.
+    /// The best kernels of this processor, or those that [`OVERRIDE`] names.
     #[cfg(not(target_arch = "x86_64"))]
-    fn detect() -> Self {
-        Kernels::portable()
+    fn select(name: Option<&str>) -> Result<Self, String> {
+        match name {
+            None | Some("portable") => Ok(Kernels::portable()),
+            Some(name) => Err(format!("{OVERRIDE} is {name:?}; this processor has portable")),
+        }
     }
 }
 
-/// The kernels of this processor, chosen once.
+/// Environment variable that names kernels other than the fastest, to compare or to test them:
+/// `portable`, `avx2`, `avx512` or `avx512bf16`.
+pub const OVERRIDE: &str = "OPID_KERNELS";
+
+/// Whether [`OVERRIDE`], if set, names kernels that this processor has; the error says which it has.
+pub fn check_override() -> Result<(), String> {
+    Kernels::select(std::env::var(OVERRIDE).ok().as_deref()).map(drop)
+}
+
+/// The kernels of this process, chosen once.
+///
+/// # Panics
+/// [`check_override`] fails.
 pub fn kernels() -> &'static Kernels {
     static KERNELS: OnceLock<Kernels> = OnceLock::new();
-    KERNELS.get_or_init(Kernels::detect)
+    KERNELS.get_or_init(|| match Kernels::select(std::env::var(OVERRIDE).ok().as_deref()) {
+        Ok(kernels) => kernels,
+        Err(reason) => panic!("{reason}"),
+    })
 }
 
 /// A family of kernels in one array, for every number of rows.
@@ -169,7 +206,8 @@ mod tests {
         for (rows, tile) in family.iter().enumerate().map(|(i, tile)| (i + 1, tile)) {
             for (steps, columns, add) in [(1, 32, false), (5, 7, true), (14, 16, false), (14, 29, true)] {
                 let k = depth(steps);
-                let (a, b) = (|i: usize, p: usize| number(i * 31 + p), |p: usize, j: usize| number(p * 37 + j + 999));
+                let (a, b) =
+                    (|i: usize, p: usize| number(i * 31 + p), |p: usize, j: usize| number(p * 37 + j + 999));
                 let mut tile_a = vec![0u32; ROWS * DEPTH];
                 let mut panel = vec![0u32; steps * COLUMNS];
                 for s in 0..steps {
@@ -201,7 +239,10 @@ mod tests {
                         true => product + if add { 0.5 } else { 0.0 },
                         false => 0.5,
                     };
-                    assert!((*got as f64 - want).abs() < 1e-5, "{format:?} {layout:?} {rows}x{k}x{columns}: {got} != {want}");
+                    assert!(
+                        (*got as f64 - want).abs() < 1e-5,
+                        "{format:?} {layout:?} {rows}x{k}x{columns}: {got} != {want}"
+                    );
                 }
             }
         }
@@ -210,24 +251,16 @@ mod tests {
     const LAYOUTS: [Layout; 3] = [Layout::Rows, Layout::Columns, Layout::Transposed];
 
     #[test]
-    fn portable_kernels_equal_the_definition() {
-        let kernels = Kernels::portable();
-        LAYOUTS.iter().for_each(|&layout| check(&kernels, Format::F32, layout));
-        check(&kernels, Format::Widened, Layout::Rows);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[test]
-    fn avx512_kernels_equal_the_definition() {
-        if !is_x86_feature_detected!("avx512f") {
-            return;
+    fn all_kernels_of_this_processor_equal_the_definition() {
+        for name in ["portable", "avx2", "avx512", "avx512bf16"] {
+            let Ok(kernels) = Kernels::select(Some(name)) else { continue };
+            LAYOUTS.iter().for_each(|&layout| check(&kernels, Format::F32, layout));
+            check(&kernels, Format::Widened, Layout::Rows);
+            if kernels.bf16.is_some() {
+                LAYOUTS.iter().for_each(|&layout| check(&kernels, Format::Bf16, layout));
+            }
         }
-        let bf16 = is_x86_feature_detected!("avx512bf16").then_some(avx512::BF16);
-        let kernels = Kernels { f32: avx512::F32, bf16, widened: avx512::WIDENED };
-        LAYOUTS.iter().for_each(|&layout| check(&kernels, Format::F32, layout));
-        check(&kernels, Format::Widened, Layout::Rows);
-        if kernels.bf16.is_some() {
-            LAYOUTS.iter().for_each(|&layout| check(&kernels, Format::Bf16, layout));
-        }
+        assert!(Kernels::select(Some("portable")).is_ok());
+        assert!(Kernels::select(Some("abacus")).is_err_and(|e| e.contains("this processor has portable")));
     }
 }

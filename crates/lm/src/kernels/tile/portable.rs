@@ -1,14 +1,12 @@
-//! Kernels written as plain loops, compiled for several instruction sets.
-
-use multiversion::multiversion;
+//! Kernels written as plain loops: for AVX2, and for processors of which nothing is known.
 
 use super::{COLUMNS, DEPTH, Family, ROWS, family};
 
-/// Columns computed together: with four rows, the result stays in the 16 registers of AVX2.
+/// Columns computed together.
 const WIDTH: usize = 16;
 
-/// Rows computed together.
-const GROUP: usize = 4;
+/// Rows computed together: with [`WIDTH`] columns, the result fills 12 of the 16 registers of AVX2.
+const GROUP: usize = 6;
 
 /// A word as f32.
 #[inline(always)]
@@ -16,9 +14,15 @@ fn number(word: u32) -> f32 {
     f32::from_bits(word)
 }
 
+/// `a * b + c`, fused where the processor has an instruction for it (elsewhere it would be a call).
+#[inline(always)]
+fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// `G x WIDTH` sums over all steps.
 #[inline(always)]
-unsafe fn sums<const G: usize, const RS: usize, const KS: usize>(
+unsafe fn sums<const G: usize, const RS: usize, const KS: usize, const FUSED: bool>(
     steps: usize,
     a: *const u32,
     b: *const u32,
@@ -31,16 +35,20 @@ unsafe fn sums<const G: usize, const RS: usize, const KS: usize>(
         for (i, sums) in sums.iter_mut().enumerate() {
             if widened {
                 // SAFETY: as above.
-                let (low, high) = unsafe { (number(*a.add(i * RS + 2 * s)), number(*a.add(i * RS + 2 * s + 1))) };
+                let low = unsafe { number(*a.add(i * RS + 2 * s)) };
+                // SAFETY: as above.
+                let high = unsafe { number(*a.add(i * RS + 2 * s + 1)) };
                 for j in 0..WIDTH {
-                    sums[j] += low * number(b[j] << 16);
-                    sums[j] += high * number(b[j] & 0xffff_0000);
+                    sums[j] = multiply_add::<FUSED>(low, number(b[j] << 16), sums[j]);
+                }
+                for j in 0..WIDTH {
+                    sums[j] = multiply_add::<FUSED>(high, number(b[j] & 0xffff_0000), sums[j]);
                 }
             } else {
                 // SAFETY: as above.
                 let word = unsafe { number(*a.add(i * RS + s * KS)) };
                 for j in 0..WIDTH {
-                    sums[j] += word * number(b[j]);
+                    sums[j] = multiply_add::<FUSED>(word, number(b[j]), sums[j]);
                 }
             }
         }
@@ -48,77 +56,107 @@ unsafe fn sums<const G: usize, const RS: usize, const KS: usize>(
     sums
 }
 
-/// The product of a tile of `M` rows with a panel.
-#[allow(clippy::too_many_arguments)]
-#[inline(always)]
-unsafe fn tile<const M: usize, const RS: usize, const KS: usize>(
-    steps: usize,
-    a: *const u32,
-    b: *const u32,
+/// Where a product goes.
+#[derive(Clone, Copy)]
+struct Target {
     c: *mut f32,
     ldc: usize,
     columns: usize,
     add: bool,
-    widened: bool,
-) {
-    let store = |sums: &[[f32; WIDTH]], first: usize, left: usize| {
+}
+
+impl Target {
+    /// Stores sums whose first row and column are given.
+    ///
+    /// # Safety
+    /// The rows exist, and nobody else uses them.
+    #[inline(always)]
+    unsafe fn store(self, sums: &[[f32; WIDTH]], first: usize, left: usize) {
+        let width = WIDTH.min(self.columns - left);
         for (i, sums) in sums.iter().enumerate() {
-            for (j, sum) in sums.iter().enumerate().take(columns.saturating_sub(left)) {
-                // SAFETY: row `first + i < M` and column `left + j < columns` of the result.
-                let c = unsafe { &mut *c.add((first + i) * ldc + left + j) };
-                *c = if add { *c + sum } else { *sum };
-            }
-        }
-    };
-    for left in (0..columns).step_by(WIDTH) {
-        let mut first = 0;
-        // SAFETY: rows and columns stay within tile and panel, as the caller promises.
-        unsafe {
-            while first + GROUP <= M {
-                store(&sums::<GROUP, RS, KS>(steps, a.add(first * RS), b.add(left), widened), first, left);
-                first += GROUP;
-            }
-            while first < M {
-                store(&sums::<1, RS, KS>(steps, a.add(first * RS), b.add(left), widened), first, left);
-                first += 1;
+            // SAFETY: row `first + i` and columns below `columns` of the result.
+            let row =
+                unsafe { std::slice::from_raw_parts_mut(self.c.add((first + i) * self.ldc + left), width) };
+            for (c, sum) in row.iter_mut().zip(sums) {
+                *c = if self.add { *c + sum } else { *sum };
             }
         }
     }
 }
 
-/// f32 by f32.
-#[multiversion(targets = "simd")]
-unsafe fn f32_tile<const M: usize, const RS: usize, const KS: usize>(
+/// The product of a tile of `M` rows with a panel.
+#[inline(always)]
+unsafe fn tile<const M: usize, const RS: usize, const KS: usize, const FUSED: bool>(
     steps: usize,
     a: *const u32,
     b: *const u32,
-    c: *mut f32,
-    ldc: usize,
-    columns: usize,
-    add: bool,
+    to: Target,
+    widened: bool,
 ) {
-    // SAFETY: as promised to this function.
-    unsafe { tile::<M, RS, KS>(steps, a, b, c, ldc, columns, add, false) }
+    for left in (0..to.columns).step_by(WIDTH) {
+        let mut first = 0;
+        // SAFETY: rows and columns stay within tile, panel and result, as the caller promises.
+        unsafe {
+            let b = b.add(left);
+            while first + GROUP <= M {
+                let sums = sums::<GROUP, RS, KS, FUSED>(steps, a.add(first * RS), b, widened);
+                to.store(&sums, first, left);
+                first += GROUP;
+            }
+            while first + 2 <= M {
+                to.store(&sums::<2, RS, KS, FUSED>(steps, a.add(first * RS), b, widened), first, left);
+                first += 2;
+            }
+            if first < M {
+                to.store(&sums::<1, RS, KS, FUSED>(steps, a.add(first * RS), b, widened), first, left);
+            }
+        }
+    }
 }
 
-/// f32 by pairs of bf16.
-#[multiversion(targets = "simd")]
-unsafe fn widened_tile<const M: usize, const RS: usize, const KS: usize>(
-    steps: usize,
-    a: *const u32,
-    b: *const u32,
-    c: *mut f32,
-    ldc: usize,
-    columns: usize,
-    add: bool,
-) {
-    // SAFETY: as promised to this function.
-    unsafe { tile::<M, RS, KS>(steps, a, b, c, ldc, columns, add, true) }
+macro_rules! kernel {
+    ($name:ident, $widened:literal, $fused:expr $(, $features:literal)?) => {
+        $(#[target_feature(enable = $features)])?
+        unsafe fn $name<const M: usize, const RS: usize, const KS: usize>(
+            steps: usize,
+            a: *const u32,
+            b: *const u32,
+            c: *mut f32,
+            ldc: usize,
+            columns: usize,
+            add: bool,
+        ) {
+            // SAFETY: as promised to this function.
+            unsafe { tile::<M, RS, KS, { $fused }>(steps, a, b, Target { c, ldc, columns, add }, $widened) }
+        }
+    };
 }
 
-/// f32 kernels by layout.
+/// Where every processor of an architecture has fused multiplication.
+const FUSED: bool = cfg!(target_arch = "aarch64");
+
+kernel!(any_f32, false, FUSED);
+kernel!(any_widened, true, FUSED);
+
+/// f32 kernels by layout, for any processor.
 pub const F32: [Family; 3] =
-    [family!(f32_tile, DEPTH, 1), family!(f32_tile, 1, ROWS), family!(f32_tile, 1, DEPTH)];
+    [family!(any_f32, DEPTH, 1), family!(any_f32, 1, ROWS), family!(any_f32, 1, DEPTH)];
 
-/// f32 by bf16.
-pub const WIDENED: Family = family!(widened_tile, DEPTH, 1);
+/// f32 by bf16, for any processor.
+pub const WIDENED: Family = family!(any_widened, DEPTH, 1);
+
+/// The same for processors with AVX2 and fused multiplication.
+#[cfg(target_arch = "x86_64")]
+pub mod avx2 {
+    use super::*;
+
+    kernel!(avx2_f32, false, true, "avx2,fma");
+    kernel!(avx2_widened, true, true, "avx2,fma");
+
+    /// f32 kernels by layout.
+    pub const F32: [Family; 3] =
+        [family!(avx2_f32, DEPTH, 1), family!(avx2_f32, 1, ROWS), family!(avx2_f32, 1, DEPTH)];
+
+    /// f32 by bf16.
+    pub const WIDENED: Family = family!(avx2_widened, DEPTH, 1);
+}
