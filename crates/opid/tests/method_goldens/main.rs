@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
-use crate::recordings::{Comparison, Outcome, recorded, recorded_file};
+use crate::recordings::{Comparison, Outcome, recorded, recorded_file, shared};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -45,6 +45,12 @@ fn main() {
     let mut trials: Vec<Trial> =
         checks.into_iter().map(|(file, function, check)| recorded_trial(file, function, check)).collect();
     trials.push(recorded_trial("teacher_source", "", advantages::check_route));
+    for name in ["Qwen2_5", "Qwen3"] {
+        let folder = shared().join("goldens/models/qwen-tokenizer").join(name);
+        let absent = !folder.exists();
+        let trial = Trial::test(format!("dialogue::{name}"), move || prompts::check_dialogue(&folder));
+        trials.push(trial.with_ignored_flag(absent));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }
 
