@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::checkpoint::{self, StoredDtype, TextFiles, Weights};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
@@ -28,7 +30,7 @@ impl Model {
     /// Matrices are normal with standard deviation 0.02, those that write to the residual stream
     /// divided by `sqrt(2 layers)` (Radford et al. 2019); norms are one, biases zero. `uniform(i)`
     /// gives the `i`-th number of a stream of uniform draws from `[0, 1)`.
-    pub fn random(config: ModelConfig, uniform: impl Fn(u64) -> f64) -> Self {
+    pub fn random(config: ModelConfig, uniform: impl Fn(u64) -> f64 + Sync) -> Self {
         let layout = Parameters::new(&config);
         let mut weights = vec![0.0; layout.len];
         let deep = 1.0 / (2.0 * config.num_layers as f64).sqrt();
@@ -39,12 +41,12 @@ impl Model {
             } else if !t.name.ends_with("bias") {
                 let residual = t.name.ends_with("o_proj.weight") || t.name.ends_with("down_proj.weight");
                 let std = 0.02 * if residual { deep } else { 1.0 };
-                for (i, v) in values.iter_mut().enumerate() {
+                values.par_iter_mut().with_min_len(1 << 12).enumerate().for_each(|(i, v)| {
                     let at = 2 * (t.range.start + i) as u64;
                     // Box and Muller's transform.
                     let radius = (-2.0 * (1.0 - uniform(at)).ln()).sqrt();
                     *v = (std * radius * (std::f64::consts::TAU * uniform(at + 1)).cos()) as f32;
-                }
+                });
             }
         }
         Model { config, layout, weights, precision: Precision::F32 }

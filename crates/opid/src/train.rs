@@ -364,7 +364,7 @@ impl Run<'_> {
         let mut metrics = StepMetrics::of(step, &trajectories);
         metrics.seconds.rollout = clock.lap();
         let mut analyses = vec![None; trajectories.len()];
-        let skills = match self.analyzer.clone() {
+        let mut skills = match self.analyzer.clone() {
             None => None,
             Some(analyzer) => {
                 let analyzed = self.analyze(analyzer.as_ref(), step, &trajectories)?;
@@ -381,7 +381,11 @@ impl Run<'_> {
         };
         let parts = advantages(&trajectories, &rows, &old, skills.as_ref(), recipe);
         metrics.advantage = parts.shares();
-        metrics.update = self.learner.update(&trajectories, &rows, &old, &parts.total(), recipe, step - 1);
+        let scored = skills.as_mut().and_then(|scores| scores.plain.take()).map(|plain| (plain, 0));
+        let scored = scored.or_else(|| self.learner.score_reference(&trajectories, &rows, recipe));
+        let (reference, total) = (scored.as_ref().map(|(reference, _)| &reference[..]), parts.total());
+        metrics.update = self.learner.update(&trajectories, &rows, &old, reference, &total, recipe, step - 1);
+        metrics.update.reference_computed = scored.as_ref().map_or(0, |(_, computed)| *computed);
         metrics.seconds.update = clock.lap();
         metrics.tokens_per_second = metrics.episode_tokens as f64 / clock.total();
         let every = recipe.checkpoint.trajectories_every;
@@ -441,6 +445,7 @@ impl Run<'_> {
             temperature: recipe.rollout.temperature,
             max_context: recipe.policy.max_context,
             micro_batch_tokens: recipe.optimizer.micro_batch_tokens,
+            plain: s.teacher == Teacher::Reference && recipe.loss.kl > 0.0,
         };
         let scores = rescorer.score(&mut self.learner.workspace, trajectories, rows, analyses, &routes)?;
         let turns = routes.iter().map(|r| usize::from(r.episode) + usize::from(r.step)).sum();

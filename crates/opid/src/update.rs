@@ -52,6 +52,8 @@ pub struct UpdateMetrics {
     pub learning_rate: f64,
     /// Tokens computed forward and backward.
     pub computed: usize,
+    /// Tokens computed to score the reference, where re-scoring did not do so along the way.
+    pub reference_computed: usize,
 }
 
 /// Learning rate of a training step (counted from 0) as a share of its peak.
@@ -89,32 +91,46 @@ impl Learner {
         }
     }
 
+    /// Log-probabilities of every response token under the reference, if the loss compares with it, and the
+    /// number of tokens computed.
+    pub fn score_reference(
+        &mut self,
+        trajectories: &[Trajectory],
+        rows: &[Row],
+        recipe: &Recipe,
+    ) -> Option<(Vec<f64>, usize)> {
+        let model = self.reference.as_ref().filter(|_| recipe.loss.kl > 0.0)?;
+        let mut reference = vec![0.0; rows.last().map_or(0, |r| r.tokens.end)];
+        let mut computed = 0;
+        for pack in pack_responses(trajectories, rows, recipe.optimizer.micro_batch_tokens) {
+            computed += pack.batch.rows();
+            let stats = self.workspace.score(model, &pack.batch, recipe.rollout.temperature);
+            for (stats, &n) in stats.iter().zip(&pack.numbers) {
+                reference[n] = stats.logprob as f64;
+            }
+        }
+        Some((reference, computed))
+    }
+
     /// One training step: an update for each mini-batch of groups.
     ///
-    /// `old` and `advantages` have one number for each response token.
+    /// `old`, `reference` and `advantages` have one number for each response token; without a KL term,
+    /// `reference` is not used.
     pub fn update(
         &mut self,
         trajectories: &[Trajectory],
         rows: &[Row],
         old: &[f64],
+        reference: Option<&[f64]>,
         advantages: &[f64],
         recipe: &Recipe,
         step: u64,
     ) -> UpdateMetrics {
         let parts = mini_batches(trajectories, rows, recipe);
         let temperature = recipe.rollout.temperature;
-        let mut reference = vec![0.0; old.len()];
-        if let Some(model) = self.reference.as_ref().filter(|_| recipe.loss.kl > 0.0) {
-            for pack in parts.iter().flatten() {
-                let stats = self.workspace.score(model, &pack.batch, temperature);
-                for (stats, &n) in stats.iter().zip(&pack.numbers) {
-                    reference[n] = stats.logprob as f64;
-                }
-            }
-        }
         let lr = recipe.optimizer.learning_rate * rate_factor(&recipe.optimizer, step, recipe.steps);
         let mut metrics = UpdateMetrics { learning_rate: lr, ..UpdateMetrics::default() };
-        let objective = Objective::new(recipe, old, advantages, &reference);
+        let objective = Objective::new(recipe, old, advantages, reference);
         for (i, packs) in parts.iter().enumerate() {
             let tokens: usize = packs.iter().map(|p| p.numbers.len()).sum();
             let weight = 1.0 / tokens.max(1) as f64;
@@ -173,11 +189,11 @@ struct Objective<'a> {
     entropy: f64,
     old: &'a [f64],
     advantages: &'a [f64],
-    reference: &'a [f64],
+    reference: Option<&'a [f64]>,
 }
 
 impl<'a> Objective<'a> {
-    fn new(recipe: &Recipe, old: &'a [f64], advantages: &'a [f64], reference: &'a [f64]) -> Self {
+    fn new(recipe: &Recipe, old: &'a [f64], advantages: &'a [f64], reference: Option<&'a [f64]>) -> Self {
         let l = &recipe.loss;
         let dual = if l.dual_clip == 0.0 { f64::INFINITY } else { l.dual_clip };
         let clip = ClipRange { low: l.clip_low, high: l.clip_high, dual };
@@ -188,8 +204,8 @@ impl<'a> Objective<'a> {
     fn grad(&self, n: usize, stats: TokenStats, weight: f64) -> TokenGrad {
         let logprob = stats.logprob as f64;
         let mut slope = policy_loss(logprob, self.old[n], self.advantages[n], &self.clip).gradient;
-        if self.kl > 0.0 {
-            slope += self.kl * Divergence::K3.of(logprob, self.reference[n]).1;
+        if let Some(reference) = self.reference {
+            slope += self.kl * Divergence::K3.of(logprob, reference[n]).1;
         }
         TokenGrad { logprob: (slope * weight) as f32, entropy: (-self.entropy * weight) as f32 }
     }
@@ -203,8 +219,8 @@ impl<'a> Objective<'a> {
             m.clip_fraction += f64::from(loss.clipped);
             m.dual_clip_fraction += f64::from(loss.clipped_lower);
             m.ppo_kl += loss.divergence;
-            if self.kl > 0.0 {
-                m.kl += Divergence::K3.of(logprob, self.reference[n]).0;
+            if let Some(reference) = self.reference {
+                m.kl += Divergence::K3.of(logprob, reference[n]).0;
             }
             if first {
                 m.sampler_gap = m.sampler_gap.max(loss.divergence.abs());

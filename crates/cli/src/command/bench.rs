@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use opid::bench::step::Measured;
-use opid::bench::{Speed, environment, model, step};
+use opid::bench::{environment, model, roofline, step};
 use opid::recipe::{AlgorithmName, Recipe};
 
 use super::print;
@@ -20,7 +20,7 @@ pub struct Args {
 enum What {
     /// Random play in one thread, with the admissible commands listed at every step.
     Env(Common),
-    /// Training, scoring and sampling of small models, on one thread and on all.
+    /// The engine: training, scoring and sampling of models, on one thread; with --json, a line per figure.
     Lm(Common),
     /// Whole training steps under OPID and under GRPO.
     Step(StepArgs),
@@ -32,7 +32,7 @@ struct Common {
     /// Measure less, in seconds instead of minutes; the figures are rougher.
     #[arg(long)]
     quick: bool,
-    /// Print one JSON object.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -100,46 +100,52 @@ fn measure_environments(common: &Common) -> anyhow::Result<()> {
     print(&text)
 }
 
+/// The figures of the engine: small and large models, and a step under OPID against one under GRPO.
 fn measure_models(common: &Common) -> anyhow::Result<()> {
-    let extent = match common.quick {
-        true => model::Extent { batch: 16, length: 512, sequences: 64, prompt: 256, new: 16, repetitions: 1 },
-        false => {
-            model::Extent { batch: 16, length: 512, sequences: 64, prompt: 256, new: 64, repetitions: 5 }
-        }
+    let repetitions = if common.quick { 1 } else { 5 };
+    let extent = model::Extent {
+        batch: 16,
+        length: 512,
+        sequences: 64,
+        prompt: 256,
+        new: if common.quick { 16 } else { 64 },
+        repetitions,
     };
-    let most = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut measured = Vec::new();
-    for (name, config) in model::models() {
-        for threads in if most > 1 { vec![1, most] } else { vec![1] } {
-            eprintln!("measuring model {name} with {threads} threads");
-            measured.push(model::measure(name, &config, threads, extent)?);
+    eprintln!("measuring the processor");
+    let mut figures = roofline::measure(repetitions);
+    for (name, config) in [("A", model::model_a()), ("recipe", model::recipe_model())] {
+        eprintln!("measuring model {name}");
+        figures.extend(model::small(name, &config, extent)?);
+    }
+    if common.quick {
+        eprintln!("left out: model B (0.5 billion parameters, minutes) and whole steps");
+    } else {
+        eprintln!("measuring model B");
+        let large = model::Extent { batch: 1, sequences: 8, prompt: 128, new: 32, repetitions: 3, ..extent };
+        let single = model::Extent { batch: 0, sequences: 1, ..large };
+        figures.extend(model::large("B", &model::model_b(), &[large, single])?);
+        eprintln!("measuring steps of the built-in recipe");
+        let recipe = Recipe::read(None, &[])?;
+        let [opid, grpo] = step::measure(&recipe, None, repetitions as u64, &mut |what| eprintln!("{what}"))?;
+        figures.push(model::Figure::ratio("step/opid-over-grpo", opid.total / grpo.total.max(1e-9)));
+        figures.push(model::Figure::ratio("tokens/opid/padded-over-here", opid.tokens.saved()));
+    }
+    let mut text = String::new();
+    for f in &figures {
+        if common.json {
+            text.push_str(&format!("{}\n", serde_json::to_string(f)?));
+        } else {
+            text.push_str(&format!("{:<32} {:>10.2} {}\n", f.name, f.value, f.unit));
         }
     }
-    if common.json {
-        return print(&format!("{}\n", serde_json::json!({ "models": measured })));
-    }
-    let mut text = String::from(
-        "tokens per second (per CPU second)\n\
-         model                     threads             train             score           prefill            decode\n",
-    );
-    let speed = |s: &Speed| format!("{:.0} ({:.0})", s.per_second, s.per_cpu_second);
-    for m in &measured {
+    if !common.json {
         text.push_str(&format!(
-            "{:<25} {:>7} {:>17} {:>17} {:>17} {:>17}\n",
-            m.name,
-            m.threads,
-            speed(&m.train),
-            speed(&m.score),
-            speed(&m.prefill),
-            speed(&m.decode)
+            "A has 3.67 million parameters, B is of the shape of Qwen2.5-0.5B; one thread unless said.\n\
+             train: {} x {} tokens (B: 1 x 512), forward, backward, clipping, AdamW; decode: {} sequences,\n\
+             {} new tokens after {} (B: 8 and 1 sequences, 32 after 128). docs/performance.md has the peers.\n",
+            extent.batch, extent.length, extent.sequences, extent.new, extent.prompt
         ));
     }
-    text.push_str(&format!(
-        "train: {} x {} tokens, forward, backward, clipping, AdamW; decode: {} sequences, {} new tokens after {}.\n\
-         PyTorch on model A, per second of one Zen 5 core: train 2660 (f32), 5143 (bf16, compiled); prefill 8613,\n\
-         20096; decode 3314, 4134.\n",
-        extent.batch, extent.length, extent.sequences, extent.new, extent.prompt
-    ));
     print(&text)
 }
 
@@ -180,7 +186,7 @@ fn measure_steps(args: &StepArgs) -> anyhow::Result<()> {
             t.computed,
             t.rows_computed,
             t.padded_computed,
-            t.padded_computed as f64 / t.computed.max(1) as f64
+            t.saved()
         ));
     }
     text.push_str(

@@ -4,7 +4,9 @@
 //! other things too, only the latter is fair.
 
 pub mod environment;
+pub mod memory;
 pub mod model;
+pub mod roofline;
 pub mod step;
 
 use std::time::Instant;

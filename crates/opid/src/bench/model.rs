@@ -1,5 +1,5 @@
-//! How fast the language model is: training, scoring, reading a prompt and sampling, with random
-//! weights and random tokens.
+//! How fast the language model is: training, scoring, reading prompts and sampling, with random weights
+//! and random tokens.
 
 use opid_env::random::Draw;
 use opid_lm::batch::{TreeBatch, TreeBuilder};
@@ -7,14 +7,40 @@ use opid_lm::config::{Family, ModelConfig};
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::graph::Workspace;
 use opid_lm::kernels::head::{TokenGrad, TokenStats};
+use opid_lm::kernels::tile::Precision;
 use opid_lm::model::Model;
-use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
+use opid_lm::optimizer::{AdamW, AdamWConfig, MomentFormat, global_norm};
 use opid_lm::sampling::{Sampling, choose};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{Speed, time};
+use super::{Speed, memory, time};
 use crate::recipe::WarmStart;
+
+/// One figure.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// What was measured: work, model, precision, and what else tells it from others.
+    pub name: String,
+    /// The figure.
+    pub value: f64,
+    /// Its unit.
+    pub unit: &'static str,
+}
+
+/// Tokens per second of CPU time.
+const PER_CPU_SECOND: &str = "tokens/cpu-s";
+
+impl Figure {
+    fn speed(name: String, speed: Speed) -> Self {
+        Figure { name, value: speed.per_cpu_second, unit: PER_CPU_SECOND }
+    }
+
+    /// A quotient.
+    pub fn ratio(name: &str, value: f64) -> Self {
+        Figure { name: name.to_owned(), value, unit: "ratio" }
+    }
+}
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -33,25 +59,6 @@ pub struct Extent {
     pub repetitions: usize,
 }
 
-/// What was measured of one model with one number of threads.
-#[derive(Clone, Debug, Serialize)]
-pub struct Measured {
-    /// The model.
-    pub name: &'static str,
-    /// Its parameters.
-    pub parameters: usize,
-    /// Threads.
-    pub threads: usize,
-    /// Tokens trained on: forward, backward, clipping and AdamW.
-    pub train: Speed,
-    /// Tokens scored: forward and log-probabilities.
-    pub score: Speed,
-    /// Prompt tokens read before sampling.
-    pub prefill: Speed,
-    /// Tokens sampled.
-    pub decode: Speed,
-}
-
 /// A pool of threads that cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {threads} threads: {source}")]
@@ -60,9 +67,9 @@ pub struct ThreadsError {
     source: rayon::ThreadPoolBuildError,
 }
 
-/// The models that are measured: the one Python peers were measured with, and the built-in recipe's.
-pub fn models() -> [(&'static str, ModelConfig); 2] {
-    let peers = ModelConfig {
+/// Model A, with which Python peers were measured: 3.67 million parameters.
+pub fn model_a() -> ModelConfig {
+    ModelConfig {
         family: Family::Qwen3,
         vocab_size: 2048,
         hidden_size: 256,
@@ -76,9 +83,28 @@ pub fn models() -> [(&'static str, ModelConfig); 2] {
         tie_word_embeddings: true,
         max_position_embeddings: 4096,
         eos_token_ids: vec![0],
-    };
+    }
+}
+
+/// Model B, the shape of Qwen2.5-0.5B: 494 million parameters.
+pub fn model_b() -> ModelConfig {
+    ModelConfig {
+        family: Family::Qwen2,
+        vocab_size: 151_936,
+        hidden_size: 896,
+        intermediate_size: 4864,
+        num_layers: 24,
+        num_heads: 14,
+        num_kv_heads: 2,
+        head_dim: 64,
+        ..model_a()
+    }
+}
+
+/// The model of the built-in recipe.
+pub fn recipe_model() -> ModelConfig {
     let warm = WarmStart::default();
-    let recipe = ModelConfig {
+    ModelConfig {
         vocab_size: warm.vocab_size,
         hidden_size: warm.hidden_size,
         intermediate_size: warm.intermediate_size,
@@ -86,32 +112,76 @@ pub fn models() -> [(&'static str, ModelConfig); 2] {
         num_heads: warm.heads,
         num_kv_heads: warm.kv_heads,
         head_dim: warm.head_dim,
-        ..peers.clone()
-    };
-    [("A (d 256, 4 layers)", peers), ("recipe (d 128, 3 layers)", recipe)]
+        ..model_a()
+    }
 }
 
-/// Measures a model with a number of threads.
+/// Speeds of a small model in f32 and bf16 on one thread, and what a second thread gains.
 ///
 /// # Errors
 /// The threads cannot be started.
-pub fn measure(
-    name: &'static str,
-    config: &ModelConfig,
-    threads: usize,
-    extent: Extent,
-) -> Result<Measured, ThreadsError> {
+pub fn small(name: &str, config: &ModelConfig, extent: Extent) -> Result<Vec<Figure>, ThreadsError> {
+    let mut figures = Vec::new();
+    for (precision, label) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
+        let (train, score, (prefill, decode)) = on_threads(1, || {
+            let mut model = random(config, precision);
+            let batch = batch(config, extent);
+            let generated = generate(&model, extent);
+            let scored = score(&model, &batch, extent);
+            (train(&mut model, &batch, extent, MomentFormat::F32), scored, generated)
+        })?;
+        for (work, speed) in [("train", train), ("score", score), ("prefill", prefill), ("decode", decode)] {
+            figures.push(Figure::speed(format!("{work}/{name}/{label}"), speed));
+        }
+        if precision == Precision::F32 {
+            let two = on_threads(2, || {
+                train_again(&mut random(config, precision), &batch(config, extent), extent)
+            })?;
+            figures.push(Figure::ratio(&format!("threads/train/{name}"), two.per_second / train.per_second));
+        }
+    }
+    Ok(figures)
+}
+
+/// Speeds and memory of a large model in bf16 on one thread.
+///
+/// # Errors
+/// The threads cannot be started.
+pub fn large(name: &str, config: &ModelConfig, extents: &[Extent]) -> Result<Vec<Figure>, ThreadsError> {
+    on_threads(1, || {
+        let mut model = random(config, Precision::Bf16);
+        let mut figures = Vec::new();
+        for extent in extents {
+            if extent.batch > 0 {
+                memory::reset_peak();
+                let speed = train(&mut model, &batch(config, *extent), *extent, MomentFormat::Bf16);
+                figures.push(Figure::speed(format!("train/{name}/bf16"), speed));
+                if let Some(bytes) = memory::peak() {
+                    let value = bytes as f64 / (1u64 << 30) as f64;
+                    figures.push(Figure { name: format!("memory/train/{name}/bf16"), value, unit: "GiB" });
+                }
+            }
+            if extent.sequences > 0 {
+                let (prefill, decode) = generate(&model, *extent);
+                let of = |work| format!("{work}/{name}/batch{}/bf16", extent.sequences);
+                figures.push(Figure::speed(of("prefill"), prefill));
+                figures.push(Figure::speed(of("decode"), decode));
+            }
+        }
+        figures
+    })
+}
+
+fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> Result<T, ThreadsError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|source| ThreadsError { threads, source })?;
-    Ok(pool.install(|| {
-        let mut model = Model::random(config.clone(), |i| Draw::new(&[1, i]).unit());
-        let (prefill, decode) = generate(&model, extent);
-        let batch = batch(config, extent);
-        let score = score(&model, &batch, extent);
-        let train = train(&mut model, &batch, extent);
-        let parameters = model.len();
-        Measured { name, parameters, threads, train, score, prefill, decode }
-    }))
+    Ok(pool.install(work))
+}
+
+fn random(config: &ModelConfig, precision: Precision) -> Model {
+    let mut model = Model::random(config.clone(), |i| Draw::new(&[1, i]).unit());
+    model.precision = precision;
+    model
 }
 
 fn tokens(config: &ModelConfig, key: u64, count: usize) -> Vec<u32> {
@@ -131,9 +201,15 @@ fn batch(config: &ModelConfig, extent: Extent) -> TreeBatch {
     builder.build()
 }
 
-fn train(model: &mut Model, batch: &TreeBatch, extent: Extent) -> Speed {
+/// Training in f32 moments.
+fn train_again(model: &mut Model, batch: &TreeBatch, extent: Extent) -> Speed {
+    train(model, batch, extent, MomentFormat::F32)
+}
+
+/// Speed of forward, backward, clipping and AdamW.
+fn train(model: &mut Model, batch: &TreeBatch, extent: Extent, moments: MomentFormat) -> Speed {
     let mut workspace = Workspace::new(model);
-    let mut optimizer = AdamW::new(model.len(), AdamWConfig::default());
+    let mut optimizer = AdamW::new(model.len(), AdamWConfig { moments, ..AdamWConfig::default() });
     let mut grad = vec![0.0; model.len()];
     let slope = -1.0 / batch.targets().max(1) as f32;
     let mut update = || {
@@ -149,6 +225,7 @@ fn train(model: &mut Model, batch: &TreeBatch, extent: Extent) -> Speed {
     Speed::of(&repetitions)
 }
 
+/// Speed of log-probabilities.
 fn score(model: &Model, batch: &TreeBatch, extent: Extent) -> Speed {
     let mut workspace = Workspace::new(model);
     let mut pass = || workspace.score(model, batch, 1.0);
@@ -164,8 +241,8 @@ fn generate(model: &Model, extent: Extent) -> (Speed, Speed) {
     let prompts: Vec<Vec<u32>> =
         (0..extent.sequences).map(|s| tokens(config, s as u64, extent.prompt.max(1))).collect();
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    let mut decoder = Decoder::new(model);
     for repetition in 0..=extent.repetitions {
-        let mut decoder = Decoder::new(model);
         let mut sequences = vec![Sequence::default(); extent.sequences];
         let (mut last, read) = time(|| {
             let mut logits = extend(&mut decoder, &mut sequences, &prompts);
@@ -206,13 +283,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_is_measured() {
+    fn every_figure_is_measured() {
         let extent = Extent { batch: 2, length: 8, sequences: 3, prompt: 4, new: 2, repetitions: 1 };
-        for (name, config) in models() {
-            let m = measure(name, &config, 1, extent).expect("a thread");
-            for speed in [m.train, m.score, m.prefill, m.decode] {
-                assert!(speed.per_second > 0.0 && speed.per_cpu_second > 0.0, "{m:?}");
-            }
+        let mut figures = small("A", &model_a(), extent).expect("threads");
+        assert_eq!(figures.len(), 9);
+        figures.extend(large("recipe", &recipe_model(), &[extent]).expect("threads"));
+        let names: Vec<&str> = figures.iter().map(|f| f.name.as_str()).collect();
+        for name in ["train/A/f32", "decode/A/bf16", "threads/train/A", "decode/recipe/batch3/bf16"] {
+            assert!(names.contains(&name), "{name} is not among {names:?}");
         }
+        assert!(figures.iter().all(|f| f.value > 0.0), "{figures:?}");
     }
 }

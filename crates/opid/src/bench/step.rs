@@ -72,6 +72,13 @@ pub struct Tokens {
     pub padded_computed: usize,
 }
 
+impl Tokens {
+    /// How many times as many tokens the reference computes.
+    pub fn saved(&self) -> f64 {
+        self.padded_computed as f64 / self.computed.max(1) as f64
+    }
+}
+
 /// Measures `repetitions` steps under OPID and as many under GRPO, after one each that does not count;
 /// the policy is in the folder `model`, or random.
 ///
@@ -163,7 +170,9 @@ fn tokens(recipe: &Recipe, metrics: &StepMetrics, episodes: &[Trajectory]) -> To
     let passes = 2 + reference + usize::from(skills.is_some());
     Tokens {
         rows: lengths.len(),
-        computed: metrics.update.computed * (1 + reference) + skills.map_or(0, |s| s.computed),
+        computed: metrics.update.computed
+            + metrics.update.reference_computed
+            + skills.map_or(0, |s| s.computed),
         rows_computed: passes * lengths.iter().sum::<usize>(),
         padded_computed: passes * lengths.len() * lengths.iter().max().copied().unwrap_or(0),
     }

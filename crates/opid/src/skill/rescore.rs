@@ -40,6 +40,8 @@ pub struct SkillScores {
     pub episode: Scores,
     /// Under the step's skill.
     pub step: Scores,
+    /// Without a skill, by token number, if asked for.
+    pub plain: Option<Vec<f64>>,
     /// Rows scored with a shorter history, because the whole one with the skill is too long.
     pub shortened: usize,
     /// Rows left out because not even the shortest history with the skill fits.
@@ -60,6 +62,9 @@ pub struct Rescorer<'a> {
     pub max_context: usize,
     /// Tokens computed at once.
     pub micro_batch_tokens: usize,
+    /// Whether every response is scored without a skill, too: step skills branch off the plain history,
+    /// so where both are needed of one model, the history is computed once.
+    pub plain: bool,
 }
 
 impl Rescorer<'_> {
@@ -79,6 +84,9 @@ impl Rescorer<'_> {
         let total = rows.last().map_or(0, |r| r.tokens.end);
         let empty = Scores { logprobs: vec![0.0; total], selected: vec![false; total], rows: 0 };
         let mut result = SkillScores { episode: empty.clone(), step: empty, ..SkillScores::default() };
+        if self.plain {
+            result.plain = Some(vec![0.0; total]);
+        }
         let mut packer = Packer::new(self.micro_batch_tokens);
         let mut group = None;
         let mut first = 0;
@@ -89,12 +97,16 @@ impl Rescorer<'_> {
                 packer.end_tree();
                 group = Some(t.group);
             }
+            let (own, routes) = (&rows[first..end], &routes[first..end]);
+            if self.plain {
+                add_plain(&mut packer, t, own, 2 * total);
+            }
             if let Some(analysis) = &analyses[rows[first].trajectory] {
-                let played = Played { t, rows: &rows[first..end], routes: &routes[first..end], analysis };
+                let played = Played { t, rows: own, routes, analysis };
                 match t.layout {
                     Layout::Transcript => {
-                        let mut long = self.add_episode_branch(&mut packer, &mut result, &played)?;
-                        long.extend(self.add_step_branches(&mut packer, &mut result, &played)?);
+                        let mut long = self.add_step_branches(&mut packer, &mut result, &played)?;
+                        long.extend(self.add_episode_branch(&mut packer, &mut result, &played)?);
                         self.add_shortened(&mut packer, &mut result, &played, &long)?;
                     }
                     Layout::Window => self.add_windows(&mut packer, &mut result, &played)?,
@@ -106,13 +118,17 @@ impl Rescorer<'_> {
             result.computed += pack.batch.rows();
             let stats = workspace.score(self.model, &pack.batch, self.temperature);
             for (stats, number) in stats.iter().zip(&pack.numbers) {
-                // Numbers from `total` on are those of step skills.
-                let (scores, n) = match number.checked_sub(total) {
-                    None => (&mut result.episode, *number),
-                    Some(n) => (&mut result.step, n),
-                };
-                scores.logprobs[n] = stats.logprob as f64;
-                scores.selected[n] = true;
+                // The second and third `total` numbers are those under step skills and without any.
+                let (part, n) = (number / total, number % total);
+                let logprob = stats.logprob as f64;
+                match (part, &mut result.plain) {
+                    (2, Some(plain)) => plain[n] = logprob,
+                    (part, _) => {
+                        let scores = if part == 0 { &mut result.episode } else { &mut result.step };
+                        scores.logprobs[n] = logprob;
+                        scores.selected[n] = true;
+                    }
+                }
             }
         }
         Ok(result)
@@ -300,5 +316,17 @@ impl SkillScores {
         };
         scores.rows += 1;
         packer.score(node, &played.t.turns[i].response, numbers);
+    }
+}
+
+/// The episode as it was played; its tokens go by their numbers plus `offset`.
+fn add_plain(packer: &mut Packer, t: &Trajectory, rows: &[Row], offset: usize) {
+    let mut node = packer.start();
+    for (turn, row) in t.turns.iter().zip(rows) {
+        if t.layout == Layout::Window {
+            node = packer.start();
+        }
+        node = packer.extend(node, &turn.prompt);
+        node = packer.score(node, &turn.response, row.tokens.start + offset..row.tokens.end + offset);
     }
 }

@@ -53,6 +53,7 @@ fn rescore(
         temperature: recipe.rollout.temperature,
         max_context,
         micro_batch_tokens: recipe.optimizer.micro_batch_tokens,
+        plain: true,
     };
     let mut workspace = Workspace::new(&policy.model);
     let rows = rows(trajectories);
@@ -84,6 +85,12 @@ fn history(t: &Trajectory, i: usize, from: usize, analysis: &Analysis, own: bool
         }
     }
     tokens
+}
+
+/// Everything before the response of turn `i` of a transcript, as it was played.
+fn played_history(t: &Trajectory, i: usize) -> Vec<u32> {
+    let said = t.turns[..i].iter().flat_map(|turn| turn.prompt.iter().chain(&turn.response));
+    said.chain(&t.turns[i].prompt).copied().collect()
 }
 
 /// The context of turn `i` under a skill with as much history as fits, and whether it lacks anything (above
@@ -121,6 +128,14 @@ fn check(trajectories: &[Trajectory], routing: Routing, limit: usize) -> ([usize
     for (row, route) in rows.iter().zip(&routes) {
         let t = &trajectories[row.trajectory];
         let response = &t.turns[row.turn].response;
+        let played = match layout {
+            Layout::Transcript => played_history(t, row.turn),
+            Layout::Window => t.turns[row.turn].prompt.clone(),
+        };
+        let plain = &scores.plain.as_ref().expect("plain scores")[row.tokens.clone()];
+        for (got, want) in plain.iter().zip(alone(model, &played, response, temperature)) {
+            assert!((got - want).abs() < 2e-5, "{row:?} without a skill: {got}, alone {want}");
+        }
         for (own, part) in [(false, &scores.episode), (true, &scores.step)] {
             let selected = &part.selected[row.tokens.clone()];
             let routed = if own { route.step } else { route.episode };
@@ -186,7 +201,8 @@ fn histories_that_are_too_long_lose_their_oldest_turns() {
                 "windows are shortened by their own limit"
             );
             let (none, scores) = check(&trajectories, routing, 1);
-            assert_eq!((none, scores.computed), ([0, 0], 0));
+            assert_eq!(none, [0, 0]);
+            assert!(scores.episode.selected.iter().chain(&scores.step.selected).all(|s| !s));
         }
     }
 }

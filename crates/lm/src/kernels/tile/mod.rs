@@ -9,6 +9,8 @@
 
 use std::sync::OnceLock;
 
+use super::buffer::Buffer;
+
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
@@ -165,6 +167,23 @@ pub fn kernels() -> &'static Kernels {
         Ok(kernels) => kernels,
         Err(reason) => panic!("{reason}"),
     })
+}
+
+/// Multiplies one full tile by one panel `times` times, all in the first-level cache; returns the number of
+/// floating-point operations. It measures what the kernels can do at most.
+pub fn exercise(precision: Precision, times: usize) -> f64 {
+    let format = kernels().weight_format(precision);
+    let steps = if format == Format::Widened { DEPTH / 2 } else { DEPTH };
+    let depth = if format == Format::F32 { steps } else { 2 * steps };
+    let (mut tile, mut panel, mut result) = (Buffer::new(), Buffer::new(), Buffer::new());
+    let (tile, panel) = (tile.take(ROWS * DEPTH), panel.take(steps * COLUMNS));
+    let result: &mut [f32] = result.take(ROWS * COLUMNS);
+    let kernel = kernels().family(format, Layout::Rows)[ROWS - 1];
+    for _ in 0..times {
+        // SAFETY: tile, panel and result have the sizes the kernel reads and writes.
+        unsafe { kernel(steps, tile.as_ptr(), panel.as_ptr(), result.as_mut_ptr(), COLUMNS, COLUMNS, true) };
+    }
+    (2 * ROWS * COLUMNS * depth * times) as f64
 }
 
 /// A family of kernels in one array, for every number of rows.
