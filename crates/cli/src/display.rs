@@ -70,6 +70,7 @@ impl Display {
                 if p.update == p.updates {
                     self.stop_bar();
                     say!("warm start, stage {}: loss {:.3} ({})", p.stage + 1, p.loss, self.elapsed());
+                    prompts_cut(p.truncated_prompts);
                 }
             }
             Event::Probe(probe) => self.probe(probe),
@@ -97,6 +98,7 @@ impl Display {
                 );
                 let kinds = r.kinds.iter().map(|(kind, k)| format!("{kind} {}/{}", k.won, k.tasks));
                 say!("    {}", kinds.collect::<Vec<_>>().join(", "));
+                prompts_cut(r.truncated_prompts);
             }
             Event::Step(metrics, steps) => self.step(metrics, steps),
         }
@@ -126,6 +128,7 @@ impl Display {
             rate(&p.workflow),
             rate(&p.avoidance)
         );
+        prompts_cut(p.truncated_prompts);
     }
 
     fn step(&mut self, m: &StepMetrics, steps: u64) {
@@ -165,22 +168,24 @@ impl Display {
             say!("    (|A|: shares of episode outcome / episode skill / step skill)");
         }
         if let Some(k) = &m.skills
-            && (k.failed > 0 || k.too_long > 0)
+            && (k.failed > 0 || k.too_long > 0 || k.shortened > 0)
         {
             say!(
-                "    {} analyses failed{}, {} turns too long to re-score",
+                "    {} analyses failed{}, {} turns re-scored with less history, {} too long to re-score",
                 k.failed,
                 causes(&k.failures),
+                k.shortened,
                 k.too_long
             );
         }
         if let Some(line) = m.skills.as_ref().and_then(|k| usage(&k.analyzer)) {
             say!("    {line}");
         }
-        if m.truncated_responses > 0 || m.context_limited > 0 || u.skipped > 0 {
+        if m.truncated_responses > 0 || m.truncated_prompts > 0 || m.context_limited > 0 || u.skipped > 0 {
             say!(
-                "    {} responses cut off, {} episodes out of context, {} updates skipped (not finite)",
+                "    {} responses cut off, {} prompts cut, {} episodes out of context, {} updates skipped (not finite)",
                 m.truncated_responses,
+                m.truncated_prompts,
                 m.context_limited,
                 u.skipped
             );
@@ -217,6 +222,13 @@ impl Display {
 
     fn elapsed(&self) -> String {
         duration(self.started.elapsed())
+    }
+}
+
+/// Says how many prompts were too long, if any were.
+fn prompts_cut(prompts: usize) {
+    if prompts > 0 {
+        say!("    {prompts} prompts were longer than prompt.max_tokens and lost some of it");
     }
 }
 

@@ -9,7 +9,8 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
-    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, SplitDelimiterBehavior, TokenizerImpl,
+    AddedToken, DecoderWrapper, Model, ModelWrapper, Normalizer, NormalizerWrapper, OffsetReferential,
+    OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior, TokenizerImpl,
 };
 
 /// A tokenizer that cannot be read, trained or applied.
@@ -43,6 +44,15 @@ pub enum TokenizerError {
         /// What the tokenizer said.
         reason: String,
     },
+}
+
+/// A part of a text to be encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch<'a> {
+    /// The text.
+    pub text: &'a str,
+    /// Whether added tokens written in it (such as `<|im_end|>`) become their ids.
+    pub control: bool,
 }
 
 /// A Hugging Face tokenizer (`tokenizer.json`).
@@ -160,6 +170,55 @@ impl Tokenizer {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(error) => Err(TokenizerError::Apply { reason: error.to_string() }),
         }
+    }
+
+    /// The token ids of the text that the stretches make up together. Added tokens become their ids where
+    /// they stand whole within neighbouring stretches with `control`; elsewhere, for example in text from
+    /// outside, they are text like any other. Without any such, the ids are those of
+    /// [`encode`](Self::encode).
+    pub fn encode_stretches(&self, stretches: &[Stretch<'_>]) -> Result<Vec<u32>, TokenizerError> {
+        let apply = |error: tokenizers::Error| TokenizerError::Apply { reason: error.to_string() };
+        let (vocabulary, normalizer) = (self.inner.get_added_vocabulary(), self.inner.get_normalizer());
+        let mut ids = Vec::new();
+        // Text between added tokens; words may reach over the ends of stretches.
+        let mut plain = String::new();
+        for run in stretches.chunk_by(|a, b| a.control == b.control) {
+            let text: String = run.iter().map(|s| s.text).collect();
+            if !run[0].control {
+                plain.push_str(&text);
+                continue;
+            }
+            let split = vocabulary.extract_and_normalize(normalizer, &text);
+            for (_, (start, end), tokens) in split.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+                match tokens {
+                    None => plain.push_str(&text[start..end]),
+                    Some(tokens) => {
+                        self.encode_plain(&plain, &mut ids).map_err(apply)?;
+                        plain.clear();
+                        ids.extend(tokens.iter().map(|token| token.id));
+                    }
+                }
+            }
+        }
+        self.encode_plain(&plain, &mut ids).map_err(apply)?;
+        Ok(ids)
+    }
+
+    /// Appends the ids of a text in which no added token counts.
+    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> tokenizers::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let mut words = PreTokenizedString::from(text);
+        if let Some(normalizer) = self.inner.get_normalizer() {
+            words.normalize(|word| normalizer.normalize(word))?;
+        }
+        if let Some(splitter) = self.inner.get_pre_tokenizer() {
+            splitter.pre_tokenize(&mut words)?;
+        }
+        words.tokenize(|word| self.inner.get_model().tokenize(word.get()))?;
+        ids.extend(words.into_encoding(None, 0, OffsetType::None)?.get_ids());
+        Ok(())
     }
 
     /// The text of token ids. Incomplete UTF-8 becomes U+FFFD; unknown ids are left out.

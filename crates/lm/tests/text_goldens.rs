@@ -7,7 +7,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use opid_lm::chat::{ChatOptions, ChatTemplate, Message};
 use opid_lm::checkpoint::Weights;
 use opid_lm::config::ModelConfig;
-use opid_lm::tokenizer::Tokenizer;
+use opid_lm::tokenizer::{Stretch, Tokenizer};
 use serde_json::Value;
 
 const TOKENIZERS: [&str; 5] =
@@ -134,11 +134,49 @@ fn encodings(folder: &Path, golden: &Value) -> Result<(), Failed> {
         let plain = tokenizer.decode(&expected, true)?;
         differences.compare(text, plain.as_str(), case["decode_skip_special"].as_str().unwrap_or_default());
     }
+    stretches(&tokenizer, golden, &mut differences)?;
     for (token, id) in golden["special"].as_object().into_iter().flatten() {
         differences.compare(token, tokenizer.token_id(token), id.as_u64().map(|id| id as u32));
     }
     differences.compare("size", Some(tokenizer.vocab_size() as u64), golden["vocab_with_added"].as_u64());
     differences.result()
+}
+
+/// A text in control stretches has the ids of the whole text, wherever it is cut between added tokens; in
+/// text from outside no added token counts.
+fn stretches(tokenizer: &Tokenizer, golden: &Value, differences: &mut Differences) -> Result<(), Failed> {
+    let control = |text| Stretch { text, control: true };
+    let special: Vec<(&str, u32)> = golden["special"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(token, id)| Some((token.as_str(), id.as_u64()? as u32)))
+        .collect();
+    for case in list(&golden["encodings"]) {
+        let (text, expected) = (case["text"].as_str().unwrap_or_default(), ids(&case["ids"]));
+        let middle = text.char_indices().nth(text.chars().count() / 2).map_or(0, |(at, _)| at);
+        let (head, tail) = text.split_at(middle);
+        let parts = tokenizer.encode_stretches(&[control(head), control(""), control(tail)])?;
+        differences.compare(text, parts, expected.clone());
+        let outside = tokenizer.encode_stretches(&[Stretch { text, control: false }])?;
+        differences.compare(text, outside.iter().any(|id| special.iter().any(|s| s.1 == *id)), false);
+        if !expected.iter().any(|id| special.iter().any(|s| s.1 == *id)) {
+            differences.compare(text, outside, expected);
+        }
+    }
+    for &(token, id) in &special {
+        let text = format!("seen: {token} and{token}");
+        let outside = Stretch { text: &text, control: false };
+        let found = tokenizer.encode_stretches(&[control(token), outside, control(token)])?;
+        let count = found.iter().filter(|found| **found == id).count();
+        differences.compare(token, (count, found.first(), found.last()), (2, Some(&id), Some(&id)));
+        differences.compare(token, tokenizer.decode(&found, false)?, format!("{token}{text}{token}"));
+        // A token of which one half is ours is none.
+        let (ours, theirs) = token.split_at(1);
+        let torn = [control(ours), Stretch { text: theirs, control: false }];
+        differences.compare(token, tokenizer.encode_stretches(&torn)?.contains(&id), false);
+    }
+    Ok(())
 }
 
 fn partial_decodes(folder: &Path, golden: &Value) -> Result<(), Failed> {

@@ -6,6 +6,7 @@ use opid_env::environment::{Slips, Task};
 use opid_env::random::Draw;
 
 use crate::dialogue::{Dialogue, DialogueError};
+use crate::layout::Layout;
 use crate::prompt::Scene;
 use crate::trajectory::{Ending, Trajectory, Turn};
 
@@ -35,7 +36,7 @@ pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]
     let mut episode = task.clone().start();
     let mut expert = episode.expert(draw.bits(), noise.slips);
     let mut sure = episode.expert(draw.bits(), Slips::default());
-    let mut trajectory = Trajectory::begin(task.as_ref(), 0, 0);
+    let mut trajectory = Trajectory::begin(task.as_ref(), 0, 0, Layout::default());
     let mut labels = Vec::new();
     let mut observation = episode.observation().to_owned();
     for _ in 0..max_turns {
@@ -50,16 +51,13 @@ pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]
         }
         let valid = admissible.contains(&command);
         let step = episode.step(&command);
+        let seen = std::mem::replace(&mut observation, step.observation);
         trajectory.turns.push(Turn {
-            observation: std::mem::replace(&mut observation, step.observation),
-            admissible: Some(admissible),
-            prompt: Vec::new(),
-            response: Vec::new(),
-            logprobs: Vec::new(),
             text: format!("<action>{command}</action>"),
             action: command,
             valid,
             ended: true,
+            ..Turn::open(seen, Some(admissible), Vec::new())
         });
         trajectory.won = step.won;
         if step.done {
@@ -76,17 +74,14 @@ pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]
 /// # Errors
 /// A prompt or chat template fails, or the tokenizer does.
 pub fn tokenize(t: &mut Trajectory, skill: Option<&str>, dialogue: &Dialogue) -> Result<(), DialogueError> {
-    for (i, turn) in t.turns.iter_mut().enumerate() {
-        if !dialogue.lists_admissible() {
-            turn.admissible = None;
-        }
-        let scene = Scene {
-            observation: &turn.observation,
-            admissible: turn.admissible.as_deref(),
-            episode_skill: skill,
-            step_skill: None,
-        };
-        turn.prompt = if i == 0 { dialogue.opening(scene)? } else { dialogue.continuation(scene, true)? };
+    t.layout = dialogue.layout();
+    if !dialogue.lists_admissible() {
+        t.turns.iter_mut().for_each(|turn| turn.admissible = None);
+    }
+    for i in 0..t.turns.len() {
+        let prompt = dialogue.prompt(Scene { episode_skill: skill, ..Scene::of(t, i) })?;
+        let turn = &mut t.turns[i];
+        (turn.prompt, turn.cut) = (prompt.tokens, prompt.cut);
         turn.response = dialogue.response(&turn.action)?;
     }
     Ok(())

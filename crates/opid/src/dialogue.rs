@@ -1,14 +1,17 @@
 //! Between the environment's texts and the model's tokens: prompts, chat template and tokenizer.
 //!
-//! An episode is one append-only conversation. Each turn adds the tokens of the new message; what was
-//! sampled is kept as it is, so nothing is ever tokenised twice.
+//! What was sampled is kept as it is, so nothing is ever tokenised twice. Special tokens count only in
+//! the chat template's and the prompt templates' own words: written in an observation, a command or a
+//! skill, they are text like any other.
 
 use std::path::Path;
 
 use opid_lm::chat::{ChatError, ChatOptions, ChatTemplate, Message};
-use opid_lm::tokenizer::{Tokenizer, TokenizerError};
+use opid_lm::tokenizer::{Stretch, Tokenizer, TokenizerError};
 
-use crate::action::{self, Action};
+use crate::action::{Action, Grammar};
+use crate::layout::{Layout, Truncation, window};
+use crate::passage::Passage;
 use crate::prompt::{PromptError, Prompts, Scene};
 use crate::recipe::Recipe;
 
@@ -30,39 +33,127 @@ pub enum DialogueError {
         /// The token's text.
         token: String,
     },
+    /// The chat template does not show what the user says as it is.
+    #[error(
+        "the chat template changes the text of the user's message, or does not show it exactly once; use a template \
+         that shows it as it is"
+    )]
+    Frame,
+    /// The environment has no grammar of actions.
+    #[error("it is not known how responses are read in the environment {0}")]
+    Environment(String),
+    /// A prompt is too long, and nothing may be left out.
+    #[error(
+        "the prompt of turn {turn} has {tokens} tokens, more than prompt.max_tokens = {most}; raise that, or set \
+         prompt.truncation to left, right or middle"
+    )]
+    TooLong {
+        /// The turn, from 1.
+        turn: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The most.
+        most: usize,
+    },
+    /// A prompt with a skill is too long without any history.
+    #[error(
+        "the prompt of turn {turn} with a skill and without earlier turns is longer than prompt.max_tokens = {most}; \
+         raise that"
+    )]
+    SkillTooLong {
+        /// The turn, from 1.
+        turn: usize,
+        /// The most.
+        most: usize,
+    },
+}
+
+/// The tokens of a prompt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// In a transcript the tokens since the response before; in a window everything the policy sees.
+    pub tokens: Vec<u32>,
+    /// Tokens left out, because the prompt was too long: as the recipe's truncation says, or, with a skill,
+    /// those of the oldest turns.
+    pub cut: usize,
+}
+
+/// What a chat template writes around the user's message.
+struct Frame {
+    before: String,
+    after: String,
+}
+
+/// What stands for the user's message when a template's frame is read. The blanks show whether the template
+/// strips it.
+const MESSAGE: &str = " \nOPID-USER-MESSAGE\n ";
+
+impl Frame {
+    fn of(rendered: &str) -> Result<Frame, DialogueError> {
+        match rendered.split(MESSAGE).collect::<Vec<_>>()[..] {
+            [before, after] => Ok(Frame { before: before.to_owned(), after: after.to_owned() }),
+            _ => Err(DialogueError::Frame),
+        }
+    }
 }
 
 /// Turns scenes into tokens and responses into actions.
 pub struct Dialogue {
     tokenizer: Tokenizer,
-    chat: ChatTemplate,
     prompts: Prompts,
-    options: ChatOptions,
+    grammar: Grammar,
+    /// Around a first message.
+    opening: Frame,
+    /// Transcript only: around a message after a response that has its end token, and after one that was
+    /// cut off.
+    later: Option<[Frame; 2]>,
     end: u32,
     thinking: bool,
     admissible: bool,
+    layout: Layout,
+    history: usize,
+    max_tokens: usize,
+    truncation: Truncation,
 }
 
 impl Dialogue {
     /// A dialogue with the given tokenizer and chat template, and the recipe's prompts.
+    ///
+    /// # Errors
+    /// A template cannot be filled in, or the tokenizer does not know the token that ends a turn.
     pub fn new(tokenizer: Tokenizer, chat: ChatTemplate, recipe: &Recipe) -> Result<Self, DialogueError> {
+        let p = &recipe.prompt;
         let thinking = recipe.policy.thinking;
         let options = ChatOptions::thinking(thinking);
         let token = chat.end_of_turn(&options)?;
         let end = tokenizer.token_id(&token).ok_or(DialogueError::EndToken { token })?;
-        let prompts = Prompts::new(&recipe.prompt.templates, thinking)?;
+        let later = |ended| Frame::of(&chat.continuation(MESSAGE, ended, &options)?);
+        let environment = &recipe.environment.name;
         Ok(Dialogue {
+            prompts: Prompts::new(&p.templates, p.layout, thinking)?,
+            grammar: Grammar::of(environment)
+                .ok_or_else(|| DialogueError::Environment(environment.clone()))?,
+            opening: Frame::of(&chat.opening(&[Message::new("user", MESSAGE)], &options)?)?,
+            // Not every template can be continued, and a window need not be.
+            later: match p.layout {
+                Layout::Transcript => Some([later(true)?, later(false)?]),
+                Layout::Window => None,
+            },
             tokenizer,
-            chat,
-            prompts,
-            options,
             end,
             thinking,
-            admissible: recipe.prompt.admissible,
+            admissible: p.admissible,
+            layout: p.layout,
+            history: p.history,
+            max_tokens: p.max_tokens,
+            truncation: p.truncation,
         })
     }
 
     /// Reads tokenizer and chat template of a model folder.
+    ///
+    /// # Errors
+    /// A file is missing or malformed, or as of [`new`](Self::new).
     pub fn open(folder: &Path, recipe: &Recipe) -> Result<Self, DialogueError> {
         Dialogue::new(Tokenizer::from_folder(folder)?, ChatTemplate::from_folder(folder)?, recipe)
     }
@@ -77,33 +168,112 @@ impl Dialogue {
         self.admissible
     }
 
-    /// Tokens up to the first response.
-    pub fn opening(&self, scene: Scene<'_>) -> Result<Vec<u32>, DialogueError> {
-        let message = Message::new("user", self.prompts.task(scene)?);
-        Ok(self.tokenizer.encode(&self.chat.opening(&[message], &self.options)?)?)
+    /// How the history is laid out.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
-    /// Tokens between a response and the next; `ended` says that the response has its end token.
-    pub fn continuation(&self, scene: Scene<'_>, ended: bool) -> Result<Vec<u32>, DialogueError> {
-        let text = self.chat.continuation(&self.prompts.turn(scene)?, ended, &self.options)?;
-        Ok(self.tokenizer.encode(&text)?)
+    /// How responses are read.
+    pub fn grammar(&self) -> Grammar {
+        self.grammar
+    }
+
+    /// The prompt of a turn.
+    ///
+    /// # Errors
+    /// A template or the tokenizer fails, or the prompt is too long and must not be shortened.
+    pub fn prompt(&self, scene: Scene<'_>) -> Result<Prompt, DialogueError> {
+        let turn = scene.past.len() + 1;
+        if scene.episode_skill.is_some() || scene.step_skill.is_some() {
+            let most = self.max_tokens;
+            return self.prompt_with_skill(scene)?.ok_or(DialogueError::SkillTooLong { turn, most });
+        }
+        let tokens = self.tokens(scene, self.shown(scene))?;
+        if self.layout == Layout::Transcript || tokens.len() <= self.max_tokens {
+            return Ok(Prompt { tokens, ..Prompt::default() });
+        }
+        let (length, most) = (tokens.len(), self.max_tokens);
+        let tokens = self.truncation.apply(tokens, most);
+        let tokens = tokens.ok_or(DialogueError::TooLong { turn, tokens: length, most })?;
+        Ok(Prompt { cut: length - tokens.len(), tokens })
+    }
+
+    /// The prompt of a turn with a skill in it. Of a window that is too long the oldest turns are left out,
+    /// never the skill; `None` if that is not enough.
+    ///
+    /// # Errors
+    /// A template or the tokenizer fails.
+    pub fn prompt_with_skill(&self, scene: Scene<'_>) -> Result<Option<Prompt>, DialogueError> {
+        let shown = self.shown(scene);
+        let mut whole = 0;
+        for first in shown.clone().chain([shown.end]) {
+            let tokens = self.tokens(scene, first..shown.end)?;
+            whole = whole.max(tokens.len());
+            if self.layout == Layout::Transcript || tokens.len() <= self.max_tokens {
+                return Ok(Some(Prompt { cut: whole - tokens.len(), tokens }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The tokens of a turn's prompt as it would be without earlier turns in it.
+    ///
+    /// # Errors
+    /// A template or the tokenizer fails.
+    pub fn prompt_without_history(&self, scene: Scene<'_>) -> Result<Vec<u32>, DialogueError> {
+        self.tokens(scene, scene.past.len()..scene.past.len())
+    }
+
+    /// The earlier turns that a prompt shows.
+    fn shown(&self, scene: Scene<'_>) -> std::ops::Range<usize> {
+        match self.layout {
+            Layout::Transcript => 0..0,
+            Layout::Window => window(scene.past.len(), self.history),
+        }
+    }
+
+    fn tokens(&self, scene: Scene<'_>, shown: std::ops::Range<usize>) -> Result<Vec<u32>, DialogueError> {
+        let frame = match (&self.later, scene.past.last()) {
+            (Some(later), Some(last)) => &later[usize::from(!last.ended)],
+            _ => &self.opening,
+        };
+        Ok(self.encode(&frame.before, &self.prompts.message(scene, shown)?, &frame.after)?)
+    }
+
+    fn encode(&self, before: &str, passage: &Passage, after: &str) -> Result<Vec<u32>, TokenizerError> {
+        let ours = |text| Stretch { text, control: true };
+        let pieces = passage.pieces.iter().map(|p| Stretch { text: &p.text, control: p.ours });
+        let stretches: Vec<Stretch<'_>> =
+            std::iter::once(ours(before)).chain(pieces).chain([ours(after)]).collect();
+        self.tokenizer.encode_stretches(&stretches)
     }
 
     /// The tokens of a response that gives `command`, as supervised training shows it.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
     pub fn response(&self, command: &str) -> Result<Vec<u32>, DialogueError> {
-        let mut tokens = self.tokenizer.encode(&format!("<action>{command}</action>"))?;
+        let stretch = |text, control| Stretch { text, control };
+        let parts = [stretch("<action>", true), stretch(command, false), stretch("</action>", true)];
+        let mut tokens = self.tokenizer.encode_stretches(&parts)?;
         tokens.push(self.end);
         Ok(tokens)
     }
 
     /// The text of a response, and what it asks for.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
     pub fn read(&self, response: &[u32]) -> Result<(String, Action), DialogueError> {
         let text = self.tokenizer.decode(response, true)?;
-        let action = action::parse(&text, self.thinking);
+        let action = self.grammar.parse(&text, self.thinking);
         Ok((text, action))
     }
 
     /// The text of any tokens, special ones included.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
     pub fn text(&self, tokens: &[u32]) -> Result<String, DialogueError> {
         Ok(self.tokenizer.decode(tokens, false)?)
     }

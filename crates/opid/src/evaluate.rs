@@ -57,6 +57,8 @@ pub struct Report {
     pub invalid: f64,
     /// Episodes that ended because the history was too long.
     pub context_limited: usize,
+    /// Window only: prompts that were too long and lost some tokens.
+    pub truncated_prompts: usize,
 }
 
 impl Report {
@@ -69,13 +71,15 @@ impl Report {
             count.1 += 1;
         }
         let turns: usize = trajectories.iter().map(|t| t.turns.len()).sum();
-        let invalid = trajectories.iter().flat_map(|t| &t.turns).filter(|t| !t.valid).count();
+        let all = || trajectories.iter().flat_map(|t| &t.turns);
+        let invalid = all().filter(|t| !t.valid).count();
         Report {
             overall: Rate::new(trajectories.iter().filter(|t| t.won).count(), trajectories.len()),
             kinds: kinds.into_iter().map(|(kind, (won, n))| (kind, Rate::new(won, n))).collect(),
             turns: turns as f64 / trajectories.len().max(1) as f64,
             invalid: invalid as f64 / turns.max(1) as f64,
             context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
+            truncated_prompts: all().filter(|t| t.cut > 0).count(),
         }
     }
 }

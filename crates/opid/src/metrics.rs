@@ -35,6 +35,13 @@ pub struct StepMetrics {
     pub response_tokens: usize,
     /// All tokens of the episodes.
     pub episode_tokens: usize,
+    /// Tokens of every turn's history and response, one turn by one: what is computed where nothing is
+    /// shared.
+    pub context_tokens: usize,
+    /// Window only: tokens of prompts that sampling took over from the prompt before.
+    pub cached_tokens: usize,
+    /// Window only: prompts that were too long and lost some tokens.
+    pub truncated_prompts: usize,
     /// Skills and re-scoring; absent under GRPO.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skills: Option<SkillMetrics>,
@@ -64,7 +71,9 @@ pub struct SkillMetrics {
     pub episode_rows: usize,
     /// Turns scored under a skill of their own.
     pub step_rows: usize,
-    /// Turns left out because the history with the skill is too long.
+    /// Turns scored with a shorter history, because the whole one with the skill is too long.
+    pub shortened: usize,
+    /// Turns left out because not even the shortest history with the skill fits.
     pub too_long: usize,
     /// Mean log-prob shift per token in episodes that were won, in nats.
     pub shift_won: f64,
@@ -105,6 +114,9 @@ impl StepMetrics {
             context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
             response_tokens: trajectories.iter().map(Trajectory::response_tokens).sum(),
             episode_tokens: trajectories.iter().map(Trajectory::tokens).sum(),
+            context_tokens: trajectories.iter().flat_map(Trajectory::contexts).sum(),
+            cached_tokens: turns.iter().map(|t| t.cached).sum(),
+            truncated_prompts: turns.iter().filter(|t| t.cut > 0).count(),
             ..StepMetrics::default()
         }
     }
@@ -138,6 +150,7 @@ impl SkillMetrics {
             failed: analyses.len() - analyzed,
             episode_rows: scores.episode.rows,
             step_rows: scores.step.rows,
+            shortened: scores.shortened,
             too_long: scores.too_long,
             shift_won: mean_shift(true),
             shift_lost: mean_shift(false),

@@ -114,7 +114,7 @@ pub fn pack_responses(trajectories: &[Trajectory], rows: &[Row], budget: usize) 
         }
         let turn = &t.turns[row.turn];
         let from = match node {
-            Some(node) if row.turn > 0 => node,
+            Some(node) if row.turn > 0 && t.layout.is_transcript() => node,
             _ => packer.start(),
         };
         let prompt = packer.extend(from, &turn.prompt);

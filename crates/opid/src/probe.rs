@@ -41,6 +41,8 @@ pub struct Probe {
     /// A lesson drawn from an erring expert's failure at the same task (or the workflow, where the
     /// erring expert did not fail).
     pub avoidance: Rate,
+    /// Window only: prompts that were too long and lost some tokens.
+    pub truncated_prompts: usize,
 }
 
 /// Plays the first `games` tasks of the evaluation split without a skill, with a workflow and with a
@@ -73,11 +75,14 @@ pub fn probe(
         .collect();
     let settings = Settings::evaluation(recipe, 1.0, [recipe.seed, PROBE, 0]);
     let mut rates = [Rate::default(); 3];
+    let mut truncated_prompts = 0;
     for (rate, skills) in rates.iter_mut().zip([vec![None; tasks.len()], workflows, lessons]) {
         let pairs = tasks.iter().cloned().zip(skills);
         let groups: Vec<Group> = pairs.map(|(task, skill)| Group { task, skill }).collect();
         let played = sample(model, dialogue, &groups, &settings, &|_| ())?;
-        *rate = Report::of(&played).overall;
+        let report = Report::of(&played);
+        *rate = report.overall;
+        truncated_prompts += report.truncated_prompts;
     }
-    Ok(Probe { plain: rates[0], workflow: rates[1], avoidance: rates[2] })
+    Ok(Probe { plain: rates[0], workflow: rates[1], avoidance: rates[2], truncated_prompts })
 }

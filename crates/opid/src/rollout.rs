@@ -2,7 +2,8 @@
 //!
 //! Every pass of the model advances all running episodes by whatever they have pending: a sampled
 //! token, or the tokens of a new message. Finished episodes leave and waiting groups take their place.
-//! The members of a group start from one computation of the task prompt.
+//! The members of a group start from one computation of the task prompt. In the window layout a prompt
+//! starts from what it has in common with the prompt before.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use opid_lm::sampling::{Sampling, choose};
 use rayon::prelude::*;
 
 use crate::dialogue::{Dialogue, DialogueError};
+use crate::layout::Layout;
 use crate::prompt::Scene;
 use crate::recipe::{InvalidMeans, Recipe};
 use crate::trajectory::{Ending, Trajectory, Turn};
@@ -38,7 +40,7 @@ pub struct Settings {
     pub max_turns: usize,
     /// A response ends after this many tokens.
     pub max_response_tokens: usize,
-    /// An episode whose history would exceed this many tokens ends.
+    /// An episode whose transcript would exceed this many tokens ends.
     pub max_context: usize,
     /// Most episodes at the same time.
     pub concurrency: usize,
@@ -74,12 +76,23 @@ impl Settings {
     }
 }
 
+/// A beginning of a prompt is kept if it has this many tokens more than a shorter one: it costs a pass of
+/// its own.
+const LEAST_KEPT: usize = 8;
+
 /// A running episode.
 struct Slot {
     episode: Box<dyn Episode>,
+    /// The skill in the history, if there is one.
+    skill: Option<String>,
     sequence: Sequence,
     /// Tokens the model has not seen yet.
     pending: Vec<u32>,
+    /// Parts of a prompt that come after the tokens pending, the next one last; before each, the sequence
+    /// is kept.
+    parts: Vec<Vec<u32>>,
+    /// Beginnings of the present prompt, the shortest first, for later prompts to start from.
+    kept: Vec<Sequence>,
     trajectory: Trajectory,
     /// The turn being sampled.
     turn: Turn,
@@ -116,7 +129,7 @@ pub fn sample(
         let mut entries: Vec<Entry<'_>> = slots
             .iter_mut()
             .map(|s| Entry { sequence: &mut s.sequence, tokens: &s.pending })
-            .chain(entering.iter_mut().map(|o| Entry { sequence: &mut o.sequence, tokens: &o.tokens }))
+            .chain(entering.iter_mut().map(|o| Entry { sequence: &mut o.sequence, tokens: &o.turn.prompt }))
             .collect();
         if entries.is_empty() {
             break;
@@ -129,7 +142,7 @@ pub fn sample(
             .try_for_each(|(slot, logits)| slot.advance(logits, dialogue, settings))?;
         for (opening, logits) in entering.iter().zip(opened.chunks(vocab)) {
             for member in 0..settings.group_size {
-                let mut slot = opening.member(member);
+                let mut slot = opening.member(member, dialogue);
                 slot.advance(&mut logits.to_vec(), dialogue, settings)?;
                 slots.push(slot);
             }
@@ -150,9 +163,7 @@ pub fn sample(
 struct Opening<'a> {
     number: usize,
     group: &'a Group,
-    observation: String,
-    admissible: Option<Vec<String>>,
-    tokens: Vec<u32>,
+    turn: Turn,
     sequence: Sequence,
 }
 
@@ -161,41 +172,29 @@ impl<'a> Opening<'a> {
         let episode = group.task.clone().start();
         let observation = episode.observation().to_owned();
         let admissible = dialogue.lists_admissible().then(|| episode.admissible());
-        let tokens = dialogue.opening(Scene {
+        let prompt = dialogue.prompt(Scene {
+            goal: group.task.goal(),
             observation: &observation,
             admissible: admissible.as_deref(),
             episode_skill: group.skill.as_deref(),
-            step_skill: None,
+            ..Scene::default()
         })?;
-        Ok(Opening { number, group, observation, admissible, tokens, sequence: Sequence::default() })
+        let turn = Turn { cut: prompt.cut, ..Turn::open(observation, admissible, prompt.tokens) };
+        Ok(Opening { number, group, turn, sequence: Sequence::default() })
     }
 
-    fn member(&self, member: usize) -> Slot {
+    fn member(&self, member: usize, dialogue: &Dialogue) -> Slot {
         let task = &self.group.task;
         Slot {
             episode: task.clone().start(),
+            skill: self.group.skill.clone(),
             sequence: self.sequence.clone(),
             pending: Vec::new(),
-            trajectory: Trajectory::begin(task.as_ref(), self.number, member),
-            turn: Turn::open(self.observation.clone(), self.admissible.clone(), self.tokens.clone()),
+            parts: Vec::new(),
+            kept: Vec::new(),
+            trajectory: Trajectory::begin(task.as_ref(), self.number, member, dialogue.layout()),
+            turn: self.turn.clone(),
             finished: false,
-        }
-    }
-}
-
-impl Turn {
-    /// A turn without a response yet.
-    fn open(observation: String, admissible: Option<Vec<String>>, prompt: Vec<u32>) -> Turn {
-        Turn {
-            observation,
-            admissible,
-            prompt,
-            response: Vec::new(),
-            logprobs: Vec::new(),
-            text: String::new(),
-            action: String::new(),
-            valid: false,
-            ended: false,
         }
     }
 }
@@ -208,6 +207,11 @@ impl Slot {
         dialogue: &Dialogue,
         settings: &Settings,
     ) -> Result<(), DialogueError> {
+        if let Some(part) = self.parts.pop() {
+            self.kept.push(self.sequence.clone());
+            self.pending = part;
+            return Ok(());
+        }
         let [seed, purpose, step] = settings.keys;
         let t = &self.trajectory;
         let (turn, token) = (t.turns.len() as u64, self.turn.response.len() as u64);
@@ -228,13 +232,12 @@ impl Slot {
         let (text, action) = dialogue.read(&self.turn.response)?;
         let refused = || {
             settings.invalid_means == InvalidMeans::Refused
-                && !self.episode.admissible().contains(&action.command)
+                && !dialogue.grammar().admits(&action.command, &self.episode.admissible())
         };
         self.turn.valid = action.valid && !refused();
         self.turn.text = text;
         let step = self.episode.step(&action.command);
         self.turn.action = action.command;
-        let ended = self.turn.ended;
         let admissible = dialogue.lists_admissible().then(|| self.episode.admissible());
         let next = Turn::open(step.observation, admissible, Vec::new());
         let turn = std::mem::replace(&mut self.turn, next);
@@ -245,23 +248,77 @@ impl Slot {
         } else if self.trajectory.turns.len() >= settings.max_turns {
             Some(Ending::TurnLimit)
         } else {
-            let scene = Scene {
-                observation: &self.turn.observation,
-                admissible: self.turn.admissible.as_deref(),
-                ..Scene::default()
-            };
-            self.turn.prompt = dialogue.continuation(scene, ended)?;
-            let longest = self.trajectory.tokens() + self.turn.prompt.len() + settings.max_response_tokens;
-            (longest > settings.max_context).then_some(Ending::ContextLimit)
+            self.go_on(last, dialogue, settings)?
         };
         if let Some(ending) = ending {
             self.trajectory.ending = ending;
             self.trajectory.reward = if self.trajectory.won { settings.win } else { 0.0 };
             self.trajectory.last_observation = std::mem::take(&mut self.turn.observation);
             self.finished = true;
-        } else {
-            self.pending = std::iter::once(last).chain(self.turn.prompt.iter().copied()).collect();
         }
         Ok(())
     }
+
+    /// Prepares the prompt of the next turn after the response's last token, unless there is no room for it.
+    fn go_on(
+        &mut self,
+        last: u32,
+        dialogue: &Dialogue,
+        settings: &Settings,
+    ) -> Result<Option<Ending>, DialogueError> {
+        let t = &self.trajectory;
+        let scene = Scene {
+            goal: &t.goal,
+            past: &t.turns,
+            observation: &self.turn.observation,
+            admissible: self.turn.admissible.as_deref(),
+            episode_skill: self.skill.as_deref(),
+            step_skill: None,
+        };
+        let prompt = dialogue.prompt(scene)?;
+        match t.layout {
+            Layout::Transcript => {
+                let longest = t.tokens() + prompt.tokens.len() + settings.max_response_tokens;
+                if longest > settings.max_context {
+                    return Ok(Some(Ending::ContextLimit));
+                }
+                self.pending = std::iter::once(last).chain(prompt.tokens.iter().copied()).collect();
+            }
+            Layout::Window => {
+                // Every prompt from the second on begins alike up to its first earlier turn.
+                let head = match t.turns.len() {
+                    1 => in_common(&prompt.tokens, &dialogue.prompt_without_history(scene)?),
+                    _ => 0,
+                };
+                self.restart(&prompt.tokens, head);
+            }
+        }
+        (self.turn.prompt, self.turn.cut) = (prompt.tokens, prompt.cut);
+        Ok(None)
+    }
+
+    /// Starts a prompt from the longest of its beginnings that is kept, and keeps its first `head` tokens
+    /// and what it has in common with the prompt before: the next one may begin so, too.
+    fn restart(&mut self, prompt: &[u32], head: usize) {
+        let before = self.trajectory.turns.last().map_or(&[][..], |turn| &turn.prompt);
+        let shared = in_common(prompt, before);
+        // The last token must always be computed: what follows it is asked for.
+        self.kept.retain(|sequence| sequence.len() <= shared && sequence.len() < prompt.len());
+        self.sequence = self.kept.last().cloned().unwrap_or_default();
+        self.turn.cached = self.sequence.len();
+        let mut from = self.turn.cached;
+        for end in [head.min(shared), head.max(shared)] {
+            if end >= from + LEAST_KEPT && end < prompt.len() {
+                self.parts.insert(0, prompt[from..end].to_vec());
+                from = end;
+            }
+        }
+        self.parts.insert(0, prompt[from..].to_vec());
+        self.pending = self.parts.pop().unwrap_or_default();
+    }
+}
+
+/// The number of tokens that two prompts begin with alike.
+fn in_common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

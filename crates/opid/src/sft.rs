@@ -105,6 +105,9 @@ fn log(folder: &mut RunFolder, p: &Progress) -> Result<(), RunError> {
     }
     folder.log(&json!({
         "step": 0,
-        "warm_start": { "stage": p.stage, "update": p.update, "loss": p.loss, "tokens": p.tokens },
+        "warm_start": {
+            "stage": p.stage, "update": p.update, "loss": p.loss, "tokens": p.tokens,
+            "truncated_prompts": p.truncated_prompts,
+        },
     }))
 }

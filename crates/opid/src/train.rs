@@ -104,8 +104,9 @@ pub enum TrainError {
     },
     /// Too many turns could not be scored under their skill.
     #[error(
-        "step {step}: {too_long} of {turns} turns could not be re-scored, because the history with the skill is longer \
-         than policy.max_context; that is more than skill.max_failures = {most}: raise policy.max_context"
+        "step {step}: {too_long} of {turns} turns could not be re-scored, because even the shortest history with the \
+         skill is too long; that is more than skill.max_failures = {most}: raise policy.max_context (and \
+         prompt.max_tokens in the window layout)"
     )]
     TooLong {
         /// Training step.

@@ -4,6 +4,8 @@
 use opid_env::environment::Task;
 use serde::{Deserialize, Serialize};
 
+use crate::layout::Layout;
+
 /// One turn: a message, the response sampled after it, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Turn {
@@ -12,8 +14,16 @@ pub struct Turn {
     /// Commands the environment admitted, if the message listed them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admissible: Option<Vec<String>>,
-    /// Tokens between the previous response (or the start) and this response.
+    /// In a transcript the tokens between the previous response (or the start) and this response; in a
+    /// window all tokens that the policy saw before it.
     pub prompt: Vec<u32>,
+    /// Tokens left out of the prompt, because it was too long.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut: usize,
+    /// Window only: tokens of the prompt that were not computed again, because the prompt of the turn
+    /// before begins alike.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached: usize,
     /// The sampled tokens.
     pub response: Vec<u32>,
     /// Log-probability of each sampled token when it was sampled, at the rollout's temperature.
@@ -26,6 +36,30 @@ pub struct Turn {
     pub valid: bool,
     /// Whether the response ends with the end-of-turn token (it was not cut off).
     pub ended: bool,
+}
+
+/// Whether a count is left unsaid in records.
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl Turn {
+    /// A turn without a response yet.
+    pub fn open(observation: String, admissible: Option<Vec<String>>, prompt: Vec<u32>) -> Turn {
+        Turn {
+            observation,
+            admissible,
+            prompt,
+            cut: 0,
+            cached: 0,
+            response: Vec::new(),
+            logprobs: Vec::new(),
+            text: String::new(),
+            action: String::new(),
+            valid: false,
+            ended: false,
+        }
+    }
 }
 
 /// Why an episode ended.
@@ -53,6 +87,9 @@ pub struct Trajectory {
     pub kind: String,
     /// What the agent was asked to do.
     pub goal: String,
+    /// How the history was laid out for the policy.
+    #[serde(default, skip_serializing_if = "Layout::is_transcript")]
+    pub layout: Layout,
     /// The turns, in order.
     pub turns: Vec<Turn>,
     /// What the environment said last.
@@ -67,13 +104,14 @@ pub struct Trajectory {
 
 impl Trajectory {
     /// The record of an episode of `task` that is about to begin.
-    pub fn begin(task: &dyn Task, group: usize, member: usize) -> Self {
+    pub fn begin(task: &dyn Task, group: usize, member: usize, layout: Layout) -> Self {
         Trajectory {
             group,
             member,
             task: task.id().to_owned(),
             kind: task.kind().to_owned(),
             goal: task.goal().to_owned(),
+            layout,
             turns: Vec::new(),
             last_observation: String::new(),
             won: false,
@@ -92,8 +130,18 @@ impl Trajectory {
         self.turns.iter().map(|t| t.response.len()).sum()
     }
 
-    /// Number of all tokens of the episode.
+    /// Number of all tokens of the episode: of the conversation, or of all prompts and responses.
     pub fn tokens(&self) -> usize {
         self.turns.iter().map(|t| t.prompt.len() + t.response.len()).sum()
+    }
+
+    /// For every turn, the number of tokens the policy has seen at its end.
+    pub fn contexts(&self) -> impl Iterator<Item = usize> {
+        let mut seen = 0;
+        self.turns.iter().map(move |turn| {
+            let own = turn.prompt.len() + turn.response.len();
+            seen = own + if self.layout.is_transcript() { seen } else { 0 };
+            seen
+        })
     }
 }

@@ -20,6 +20,7 @@ use rayon::prelude::*;
 
 use crate::demonstration::{Demonstration, Noise, play, tokenize};
 use crate::dialogue::{Dialogue, DialogueError};
+use crate::layout::{Layout, window};
 use crate::packing::{Pack, Packer};
 use crate::prompt::{PromptError, Prompts, Scene};
 use crate::recipe::{Recipe, Stage, WarmStart};
@@ -70,6 +71,8 @@ pub struct Progress {
     pub loss: f64,
     /// Tokens trained on in the last update.
     pub tokens: usize,
+    /// Prompts of this stage that were too long and lost some tokens.
+    pub truncated_prompts: usize,
 }
 
 /// Trains a tokenizer on what is said in expert episodes.
@@ -81,7 +84,8 @@ pub fn train_tokenizer(
     warm: &WarmStart,
     tasks: &Tasks,
 ) -> Result<Tokenizer, WarmStartError> {
-    let prompts = Prompts::new(&recipe.prompt.templates, recipe.policy.thinking)?;
+    let p = &recipe.prompt;
+    let prompts = Prompts::new(&p.templates, p.layout, recipe.policy.thinking)?;
     let episodes = tasks.training(&recipe.environment.split, 0, TOKENIZER_EPISODES)?;
     let texts: Vec<Vec<String>> = episodes
         .par_iter()
@@ -95,12 +99,12 @@ pub fn train_tokenizer(
             let mut texts = Vec::new();
             for (i, turn) in t.turns.iter().enumerate() {
                 let scene = Scene {
-                    observation: &turn.observation,
-                    admissible: turn.admissible.as_deref().filter(|_| recipe.prompt.admissible),
+                    admissible: turn.admissible.as_deref().filter(|_| p.admissible),
                     episode_skill: analysis.as_ref().map(|a| a.episode_skill.as_str()),
                     step_skill: analysis.as_ref().and_then(|a| a.step_skills.get(&i)).map(String::as_str),
+                    ..Scene::of(&t, i)
                 };
-                texts.push(if i == 0 { prompts.task(scene)? } else { prompts.turn(scene)? });
+                texts.push(prompts.message(scene, window(i, p.history))?.text());
                 texts.push(turn.action.clone());
             }
             Ok(texts)
@@ -146,6 +150,8 @@ struct Example {
     imitated: Vec<bool>,
     /// Other responses to train on, as branches.
     branches: Vec<Branch>,
+    /// Prompts that were too long and lost some tokens.
+    truncated_prompts: usize,
 }
 
 /// A response to a turn that the episode did not continue with.
@@ -173,6 +179,7 @@ pub fn train(
     for (number, stage) in stages.iter().enumerate() {
         let config = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
         let mut optimizer = AdamW::new(model.len(), config);
+        let mut truncated_prompts = 0;
         for update in 0..stage.updates {
             let batch = tasks.training(&recipe.environment.split, first, stage.episodes)?;
             let examples: Vec<Example> = batch
@@ -183,6 +190,7 @@ pub fn train(
                 })
                 .collect::<Result<_, _>>()?;
             first += stage.episodes;
+            truncated_prompts += examples.iter().map(|e| e.truncated_prompts).sum::<usize>();
             let (packs, weights) =
                 pack(&examples, stage.observation_weight, recipe.optimizer.micro_batch_tokens);
             let total: f64 = weights.iter().sum();
@@ -214,6 +222,7 @@ pub fn train(
                 updates: stage.updates,
                 loss: loss / responses.max(1) as f64,
                 tokens,
+                truncated_prompts,
             });
         }
     }
@@ -248,6 +257,7 @@ fn example(
     let commands: Vec<Vec<String>> =
         trajectory.turns.iter().map(|t| t.admissible.clone().unwrap_or_default()).collect();
     tokenize(&mut trajectory, skill.as_deref(), dialogue)?;
+    let mut truncated_prompts = trajectory.turns.iter().filter(|t| t.cut > 0).count();
     let mut imitated = Vec::new();
     let mut branches = Vec::new();
     let hinted = stage.step_skills / max_turns as f64;
@@ -270,16 +280,11 @@ fn example(
             false => label,
         };
         let hint = format!("{}{command}", phrases::DO);
-        let scene = Scene {
-            observation: &record.observation,
-            admissible: record.admissible.as_deref(),
-            episode_skill: None,
-            step_skill: Some(&hint),
-        };
-        let prompt = if turn == 0 { dialogue.opening(scene)? } else { dialogue.continuation(scene, true)? };
-        branches.push(Branch { turn, prompt, response: dialogue.response(command)? });
+        let prompt = dialogue.prompt(Scene { step_skill: Some(&hint), ..Scene::of(&trajectory, turn) })?;
+        truncated_prompts += usize::from(prompt.cut > 0);
+        branches.push(Branch { turn, prompt: prompt.tokens, response: dialogue.response(command)? });
     }
-    Ok(Example { trajectory, imitated, branches })
+    Ok(Example { trajectory, imitated, branches, truncated_prompts })
 }
 
 /// Tree batches of examples, and the weight of each target.
@@ -294,7 +299,15 @@ fn pack(examples: &[Example], observation_weight: f64, budget: usize) -> (Vec<Pa
     for example in examples {
         packer.end_tree();
         let mut node = packer.start();
+        let mut before: &[u32] = &[];
         for (i, turn) in example.trajectory.turns.iter().enumerate() {
+            // Of a window, what the prompt before began with has been learnt there.
+            let mut known = 0;
+            if example.trajectory.layout == Layout::Window {
+                node = packer.start();
+                known = turn.prompt.iter().zip(before).take_while(|(a, b)| a == b).count().max(1);
+                before = &turn.prompt;
+            }
             for branch in example.branches.iter().filter(|b| b.turn == i) {
                 let prompt = packer.extend(node, &branch.prompt);
                 score(&mut packer, prompt, &branch.response, 1.0);
@@ -302,7 +315,9 @@ fn pack(examples: &[Example], observation_weight: f64, budget: usize) -> (Vec<Pa
             node = if i == 0 || observation_weight == 0.0 {
                 packer.extend(node, &turn.prompt)
             } else {
-                score(&mut packer, node, &turn.prompt, observation_weight)
+                let (old, new) = turn.prompt.split_at(known);
+                let node = packer.extend(node, old);
+                score(&mut packer, node, new, observation_weight)
             };
             node = if example.imitated[i] {
                 score(&mut packer, node, &turn.response, 1.0)

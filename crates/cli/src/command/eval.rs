@@ -148,6 +148,9 @@ impl Answer<'_> {
             if r.context_limited > 0 {
                 text.push_str(&format!(", {} episodes out of context", r.context_limited));
             }
+            if r.truncated_prompts > 0 {
+                text.push_str(&format!(", {} prompts cut", r.truncated_prompts));
+            }
             text.push('\n');
         }
         text

@@ -111,6 +111,35 @@ fn a_run_is_kept_continued_and_evaluated() {
 }
 
 #[test]
+fn a_run_with_windows_is_kept_continued_evaluated_and_analyzed() {
+    let place = workplace();
+    let window = ["--set", "prompt.layout=window", "--set", "prompt.history=2"];
+    let trained = opid(place.path(), &[&["train", "micro.toml", "--run", "run"][..], &window].concat());
+    assert!(trained.ok().contains("policy saved in run/checkpoints/step_2"), "{}", trained.out);
+    let run = place.path().join("run");
+    let config = read(&run.join("config.toml")).replace("steps = 2", "steps = 3");
+    std::fs::write(run.join("config.toml"), config).expect("a file");
+    opid(place.path(), &["train", "--resume", "run"]).ok();
+    assert_eq!(steps(&run), [1, 2, 3]);
+    let logged = json_lines(&read(&run.join("metrics.jsonl")));
+    for step in logged.iter().filter(|l| l.get("update").is_some()) {
+        let count = |value: &Value| value.as_u64().expect("a count");
+        assert!(count(&step["update"]["computed"]) < count(&step["context_tokens"]), "{step}");
+        assert_eq!(step["context_tokens"], step["episode_tokens"]);
+        assert!(count(&step["skills"]["step_rows"]) > 0 && step["skills"]["too_long"] == 0, "{step}");
+    }
+    let evaluated = opid(place.path(), &["eval", "run", "--json", "--trajectories", "played.jsonl"]);
+    let answer: Value = serde_json::from_str(evaluated.ok()).expect("one object");
+    let last = logged.iter().rfind(|l| l.get("evaluation").is_some()).expect("the last evaluation");
+    assert_eq!(answer["evaluations"][0]["turns"], last["evaluation"]["report"]["turns"]);
+    let played = json_lines(&read(&place.path().join("played.jsonl")));
+    assert!(played.iter().all(|t| t["layout"] == "window"), "{played:?}");
+    let analyzed = opid(place.path(), &["analyze", "run", "--step", "1", "--json"]);
+    let analyzed: Value = serde_json::from_str(analyzed.ok()).expect("one object");
+    assert_eq!(analyzed["episodes"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
 fn a_starting_policy_is_made_and_trained_on() {
     let place = workplace();
     let made = opid(place.path(), &["sft", "micro.toml", "--run", "start"]);

@@ -164,14 +164,7 @@ fn episodes(run: &Path, step: u64) -> Result<Vec<Trajectory>, StepError> {
 }
 
 fn tokens(recipe: &Recipe, metrics: &StepMetrics, episodes: &[Trajectory]) -> Tokens {
-    let mut lengths = Vec::new();
-    for episode in episodes {
-        let mut history = 0;
-        for turn in &episode.turns {
-            history += turn.prompt.len() + turn.response.len();
-            lengths.push(history);
-        }
-    }
+    let lengths: Vec<usize> = episodes.iter().flat_map(Trajectory::contexts).collect();
     let reference = usize::from(recipe.loss.kl > 0.0);
     let skills = metrics.skills.as_ref();
     let passes = 2 + reference + usize::from(skills.is_some());

@@ -50,7 +50,14 @@ impl Default for Policy {
 
 impl Default for Prompt {
     fn default() -> Self {
-        Prompt { templates: "compact".into(), admissible: false }
+        Prompt {
+            layout: Layout::Transcript,
+            templates: "compact".into(),
+            admissible: false,
+            history: 5,
+            max_tokens: 2048,
+            truncation: Truncation::Left,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use opid_lm::optimizer::MomentFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::algo::group::GroupStatistics;
+use crate::layout::{Layout, Truncation};
 use crate::skill::route::Routing;
 
 mod analyzer;
@@ -127,11 +128,23 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prompt {
+    /// `transcript` (an episode is one conversation that only grows) or `window` (every turn has a prompt
+    /// of its own with the last few turns, as the reference; to compare with its models, or to train them
+    /// on).
+    pub layout: Layout,
     /// `compact` (few tokens, for policies made here), `full` (instructions, for pretrained models),
-    /// or a folder with `task.jinja`, `turn.jinja`, `episode_skill.jinja` and `step_skill.jinja`.
+    /// or a folder with `episode_skill.jinja`, `step_skill.jinja` and, for a transcript, `task.jinja` and
+    /// `turn.jinja`, for a window `window.jinja`.
     pub templates: String,
     /// Whether each turn lists the admissible commands.
     pub admissible: bool,
+    /// `window`: how many earlier turns a prompt shows.
+    pub history: usize,
+    /// `window`: longest prompt in tokens.
+    pub max_tokens: usize,
+    /// `window`: what is left out of a longer one: its beginning (`left`), its end (`right`), its `middle`,
+    /// or nothing, and the run stops (`error`). With a skill in it, the oldest turns are left out instead.
+    pub truncation: Truncation,
 }
 
 /// How episodes are sampled.
@@ -163,7 +176,7 @@ pub struct Reward {
     /// Taken from the score of every turn whose action is invalid.
     pub invalid_penalty: f64,
     /// What makes an action invalid: `format` (as the reference: the tags are missing) or `refused`
-    /// (that, or the environment does not admit the command).
+    /// (strict: that, or the environment does not admit the command).
     pub invalid_means: InvalidMeans,
 }
 

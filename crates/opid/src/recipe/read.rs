@@ -6,6 +6,7 @@ use opid_env::catalog::ENDLESS;
 use toml::{Table, Value};
 
 use super::{AlgorithmName, AnalyzerName, HOUSEHOLD, Recipe, RecipeError};
+use crate::layout::Layout;
 
 impl Recipe {
     /// Reads a recipe file, or the built-in one for `None`, and applies `key=value` changes.
@@ -103,6 +104,18 @@ impl Recipe {
         }
         if r.max_response_tokens == 0 {
             return fail("rollout.max_response_tokens", "a response needs at least one token");
+        }
+        if self.prompt.layout == Layout::Window {
+            if self.prompt.max_tokens == 0 {
+                return fail("prompt.max_tokens", "a prompt needs at least one token");
+            }
+            if self.prompt.max_tokens + r.max_response_tokens > self.policy.max_context {
+                return fail(
+                    "prompt.max_tokens",
+                    "a prompt and a response (rollout.max_response_tokens) must fit into policy.max_context: lower it, \
+                     or raise that",
+                );
+            }
         }
         if self.algorithm.name == AlgorithmName::Opid {
             if s.episode_weight < 0.0 || s.step_weight < 0.0 {
@@ -255,6 +268,9 @@ mod tests {
             ("evaluation.temperatures=[inf]", "0 (greedy)"),
             ("evaluation.games=0", "without end"),
             ("policy.model=folder", "leave one of the two out"),
+            ("prompt.layout=windows", "did you mean `window`?"),
+            ("prompt={ layout = \"window\", max_tokens = 4090 }", "must fit into policy.max_context"),
+            ("prompt={ layout = \"window\", max_tokens = 0 }", "at least one token"),
             ("skill.analyzer=replay", "opid analyze --record"),
             ("skill.noise.drop=1.5", "at most 1"),
         ] {

@@ -93,19 +93,16 @@ fn ending(t: &Trajectory, cap: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Layout;
     use crate::trajectory::{Ending, Turn};
 
     fn episode(turns: usize, characters: usize) -> Trajectory {
         let turn = |i: usize| Turn {
-            observation: format!("seen {i} {}", "\u{e9}".repeat(characters)),
-            admissible: None,
-            prompt: Vec::new(),
-            response: Vec::new(),
-            logprobs: Vec::new(),
             text: format!("<action>act {i}</action>"),
             action: format!("act {i}"),
             valid: i != 1,
             ended: true,
+            ..Turn::open(format!("seen {i} {}", "\u{e9}".repeat(characters)), None, Vec::new())
         };
         Trajectory {
             group: 0,
@@ -113,6 +110,7 @@ mod tests {
             task: "task".into(),
             kind: "kind".into(),
             goal: "goal".into(),
+            layout: Layout::Transcript,
             turns: (0..turns).map(turn).collect(),
             last_observation: "the end".into(),
             won: false,

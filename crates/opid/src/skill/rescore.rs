@@ -1,17 +1,24 @@
 //! Re-scoring: the log-probability of the same response, by the same policy, with a skill in the
 //! history.
 //!
-//! A step skill changes only its own turn's message, so its context is a short branch off the plain
-//! history. An episode skill stands after the task, so its context is a second history of the episode
-//! that shares the tokens of the task.
+//! In a transcript a step skill changes only its own turn's message, so its context is a short branch off the
+//! plain history. An episode skill stands after the task, so its context is a second history of the episode
+//! that shares the tokens of the task. Windows are made afresh, with the skill in them.
+//!
+//! Where a history with a skill is too long, its oldest turns are left out, never the skill: of a
+//! transcript those after the first turn, which holds the task. A turn that has no such room is left out
+//! and counted.
 
+use opid_lm::batch::Node;
 use opid_lm::graph::Workspace;
 use opid_lm::model::Model;
 
 use super::hindsight::Analysis;
 use super::route::Route;
 use crate::dialogue::{Dialogue, DialogueError};
+use crate::layout::Layout;
 use crate::packing::{Packer, Row};
+use crate::passage::Block;
 use crate::prompt::Scene;
 use crate::trajectory::Trajectory;
 
@@ -35,7 +42,9 @@ pub struct SkillScores {
     pub step: Scores,
     /// Without a skill, by token number, if asked for.
     pub plain: Option<Vec<f64>>,
-    /// Rows left out because the history with the skill is longer than the policy's context.
+    /// Rows scored with a shorter history, because the whole one with the skill is too long.
+    pub shortened: usize,
+    /// Rows left out because not even the shortest history with the skill fits.
     pub too_long: usize,
     /// Tokens computed.
     pub computed: usize,
@@ -49,7 +58,7 @@ pub struct Rescorer<'a> {
     pub dialogue: &'a Dialogue,
     /// Temperature of the rollout.
     pub temperature: f32,
-    /// Longest history in tokens.
+    /// Longest history and response in tokens.
     pub max_context: usize,
     /// Tokens computed at once.
     pub micro_batch_tokens: usize,
@@ -88,13 +97,20 @@ impl Rescorer<'_> {
                 packer.end_tree();
                 group = Some(t.group);
             }
-            let (rows, routes) = (&rows[first..end], &routes[first..end]);
+            let (own, routes) = (&rows[first..end], &routes[first..end]);
             if self.plain {
-                add_plain(&mut packer, t, rows, 2 * total);
+                add_plain(&mut packer, t, own, 2 * total);
             }
-            if let Some(analysis) = &analyses[rows[0].trajectory] {
-                self.add_step_branches(&mut packer, &mut result, t, rows, routes, analysis)?;
-                self.add_episode_branch(&mut packer, &mut result, t, rows, routes, analysis)?;
+            if let Some(analysis) = &analyses[rows[first].trajectory] {
+                let played = Played { t, rows: own, routes, analysis };
+                match t.layout {
+                    Layout::Transcript => {
+                        let mut long = self.add_step_branches(&mut packer, &mut result, &played)?;
+                        long.extend(self.add_episode_branch(&mut packer, &mut result, &played)?);
+                        self.add_shortened(&mut packer, &mut result, &played, &long)?;
+                    }
+                    Layout::Window => self.add_windows(&mut packer, &mut result, &played)?,
+                }
             }
             first = end;
         }
@@ -118,31 +134,25 @@ impl Rescorer<'_> {
         Ok(result)
     }
 
-    /// The episode once more with its skill after the task, up to the last row routed to it.
+    /// The episode once more with its skill after the task, up to the last row routed to it. Returns the
+    /// rows whose history is too long.
     fn add_episode_branch(
         &self,
         packer: &mut Packer,
         result: &mut SkillScores,
-        t: &Trajectory,
-        rows: &[Row],
-        routes: &[Route],
-        analysis: &Analysis,
-    ) -> Result<(), DialogueError> {
-        let Some(last) = routes.iter().rposition(|r| r.episode) else { return Ok(()) };
-        let opening = self.dialogue.opening(Scene {
-            observation: &t.turns[0].observation,
-            admissible: t.turns[0].admissible.as_deref(),
-            episode_skill: Some(&analysis.episode_skill),
-            step_skill: None,
-        })?;
+        played: &Played<'_>,
+    ) -> Result<Vec<(usize, Block)>, DialogueError> {
+        let Played { t, rows, routes, .. } = *played;
+        let Some(last) = routes.iter().rposition(|r| r.episode) else { return Ok(Vec::new()) };
+        let opening = self.dialogue.prompt(played.scene(0, Block::Episode))?.tokens;
         let mut length = 0;
         let mut node = packer.start();
         for (i, turn) in t.turns[..=last].iter().enumerate() {
             let prompt = if i == 0 { &opening } else { &turn.prompt };
             length += prompt.len() + turn.response.len();
             if length > self.max_context {
-                result.too_long += routes[i..=last].iter().filter(|r| r.episode).count();
-                return Ok(());
+                let long = (i..=last).filter(|&i| routes[i].episode);
+                return Ok(long.map(|i| (i, Block::Episode)).collect());
             }
             node = packer.extend(node, prompt);
             node = if routes[i].episode {
@@ -152,54 +162,160 @@ impl Rescorer<'_> {
                 packer.extend(node, &turn.response)
             };
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
-    /// A branch for every row routed to a step skill.
+    /// A branch for every row routed to a step skill. Returns the rows whose history is too long.
     fn add_step_branches(
         &self,
         packer: &mut Packer,
         result: &mut SkillScores,
-        t: &Trajectory,
-        rows: &[Row],
-        routes: &[Route],
-        analysis: &Analysis,
-    ) -> Result<(), DialogueError> {
-        let total = result.step.logprobs.len();
+        played: &Played<'_>,
+    ) -> Result<Vec<(usize, Block)>, DialogueError> {
+        let Played { t, routes, .. } = *played;
         let mut node = packer.start();
         // Turns of the history that the tree holds: up to the last branch that fits, not beyond.
         let mut held = 0;
         let mut length = 0;
-        let Some(last) = routes.iter().rposition(|r| r.step) else { return Ok(()) };
+        let mut long = Vec::new();
+        let Some(last) = routes.iter().rposition(|r| r.step) else { return Ok(long) };
         for (i, turn) in t.turns[..=last].iter().enumerate() {
             if routes[i].step {
-                let scene = Scene {
-                    observation: &turn.observation,
-                    admissible: turn.admissible.as_deref(),
-                    episode_skill: None,
-                    step_skill: analysis.step_skills.get(&i).map(String::as_str),
-                };
-                let prompt = match i.checked_sub(1) {
-                    None => self.dialogue.opening(scene)?,
-                    Some(before) => self.dialogue.continuation(scene, t.turns[before].ended)?,
-                };
+                let prompt = self.dialogue.prompt(played.scene(i, Block::Step))?.tokens;
                 if length + prompt.len() + turn.response.len() > self.max_context {
-                    result.too_long += 1;
+                    long.push((i, Block::Step));
                 } else {
                     for turn in &t.turns[held..i] {
                         node = packer.extend(node, &turn.prompt);
                         node = packer.extend(node, &turn.response);
                     }
                     held = i;
-                    let numbers = rows[i].tokens.start + total..rows[i].tokens.end + total;
                     let branch = packer.extend(node, &prompt);
-                    packer.score(branch, &turn.response, numbers);
-                    result.step.rows += 1;
+                    result.add(packer, branch, played, i, Block::Step);
                 }
             }
             length += turn.prompt.len() + turn.response.len();
         }
+        Ok(long)
+    }
+
+    /// Rows of a transcript whose history is too long: with the first turn and as many of the last as fit.
+    fn add_shortened(
+        &self,
+        packer: &mut Packer,
+        result: &mut SkillScores,
+        played: &Played<'_>,
+        long: &[(usize, Block)],
+    ) -> Result<(), DialogueError> {
+        for &(i, kind) in long {
+            match self.shortened(played, i, kind)? {
+                None => result.too_long += 1,
+                Some(context) => {
+                    let start = packer.start();
+                    let node = packer.extend(start, &context);
+                    result.add(packer, node, played, i, kind);
+                    result.shortened += 1;
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// The tokens before the response of turn `i` with as few of the oldest turns left out as necessary.
+    fn shortened(
+        &self,
+        played: &Played<'_>,
+        i: usize,
+        kind: Block,
+    ) -> Result<Option<Vec<u32>>, DialogueError> {
+        let turns = &played.t.turns;
+        let room = self.max_context.saturating_sub(turns[i].response.len());
+        let Some(first) = turns.first().filter(|_| i > 1) else { return Ok(None) };
+        let scene = |n: usize| match kind {
+            Block::Step if n != i => Scene::of(played.t, n),
+            _ => played.scene(n, kind),
+        };
+        let mut head = self.dialogue.prompt(scene(0))?.tokens;
+        head.extend(&first.response);
+        for from in 2..=i {
+            // The first message shown after the gap follows the first response.
+            let mut context = head.clone();
+            context.extend(self.dialogue.prompt(Scene { past: &turns[..1], ..scene(from) })?.tokens);
+            for n in from + 1..=i {
+                context.extend(&turns[n - 1].response);
+                match n == i {
+                    true => context.extend(self.dialogue.prompt(scene(i))?.tokens),
+                    false => context.extend(&turns[n].prompt),
+                }
+            }
+            if context.len() <= room {
+                return Ok(Some(context));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A sequence of its own for every row routed to a skill.
+    fn add_windows(
+        &self,
+        packer: &mut Packer,
+        result: &mut SkillScores,
+        played: &Played<'_>,
+    ) -> Result<(), DialogueError> {
+        for (i, (turn, route)) in played.t.turns.iter().zip(played.routes).enumerate() {
+            for (kind, _) in
+                [(Block::Episode, route.episode), (Block::Step, route.step)].iter().filter(|r| r.1)
+            {
+                let prompt = self.dialogue.prompt_with_skill(played.scene(i, *kind))?;
+                let room = self.max_context.saturating_sub(turn.response.len());
+                match prompt.filter(|prompt| prompt.tokens.len() <= room) {
+                    None => result.too_long += 1,
+                    Some(prompt) => {
+                        let start = packer.start();
+                        let node = packer.extend(start, &prompt.tokens);
+                        result.add(packer, node, played, i, *kind);
+                        result.shortened += usize::from(prompt.cut > 0);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A finished episode, its rows and routes, and its skills.
+#[derive(Clone, Copy)]
+struct Played<'a> {
+    t: &'a Trajectory,
+    rows: &'a [Row],
+    routes: &'a [Route],
+    analysis: &'a Analysis,
+}
+
+impl<'a> Played<'a> {
+    /// The scene of a turn with one of its skills.
+    fn scene(&self, turn: usize, kind: Block) -> Scene<'a> {
+        let plain = Scene::of(self.t, turn);
+        match kind {
+            Block::Episode => Scene { episode_skill: Some(&self.analysis.episode_skill), ..plain },
+            Block::Step => {
+                Scene { step_skill: self.analysis.step_skills.get(&turn).map(String::as_str), ..plain }
+            }
+        }
+    }
+}
+
+impl SkillScores {
+    /// Adds the response of turn `i` after `node` as a row scored under a skill.
+    fn add(&mut self, packer: &mut Packer, node: Node, played: &Played<'_>, i: usize, kind: Block) {
+        let total = self.step.logprobs.len();
+        let tokens = played.rows[i].tokens.clone();
+        let (scores, numbers) = match kind {
+            Block::Episode => (&mut self.episode, tokens),
+            Block::Step => (&mut self.step, tokens.start + total..tokens.end + total),
+        };
+        scores.rows += 1;
+        packer.score(node, &played.t.turns[i].response, numbers);
     }
 }
 
@@ -207,6 +323,9 @@ impl Rescorer<'_> {
 fn add_plain(packer: &mut Packer, t: &Trajectory, rows: &[Row], offset: usize) {
     let mut node = packer.start();
     for (turn, row) in t.turns.iter().zip(rows) {
+        if t.layout == Layout::Window {
+            node = packer.start();
+        }
         node = packer.extend(node, &turn.prompt);
         node = packer.score(node, &turn.response, row.tokens.start + offset..row.tokens.end + offset);
     }

@@ -5,20 +5,19 @@ mod openai;
 mod replaying;
 mod server;
 
+use opid::layout::Layout;
 use opid::trajectory::{Ending, Trajectory, Turn};
 
 /// A lost episode of a few turns; `name` tells it from others.
 pub fn episode(group: usize, member: usize, name: &str) -> Trajectory {
     let turn = |i: usize| Turn {
-        observation: format!("You see a {name} {i}."),
-        admissible: None,
-        prompt: vec![1],
         response: vec![2],
         logprobs: vec![-0.5],
         text: format!("<action>go to {name} {i}</action>"),
         action: format!("go to {name} {i}"),
         valid: true,
         ended: true,
+        ..Turn::open(format!("You see a {name} {i}."), None, vec![1])
     };
     Trajectory {
         group,
@@ -26,6 +25,7 @@ pub fn episode(group: usize, member: usize, name: &str) -> Trajectory {
         task: format!("task-{group}"),
         kind: "kind".into(),
         goal: "put a mug in shelf.".into(),
+        layout: Layout::Transcript,
         turns: (0..3).map(turn).collect(),
         last_observation: "Nothing happens.".into(),
         won: false,

@@ -2,6 +2,7 @@
 
 use opid::advantage::outcome_advantages;
 use opid::algo::group::GroupStatistics;
+use opid::layout::Layout;
 use opid::packing::rows;
 use opid::recipe::Recipe;
 use opid::trajectory::{Ending, Trajectory, Turn};
@@ -9,15 +10,11 @@ use opid::trajectory::{Ending, Trajectory, Turn};
 /// An episode whose turns are valid or not.
 fn episode(group: usize, member: usize, reward: f64, valid: &[bool]) -> Trajectory {
     let turn = |&valid: &bool| Turn {
-        observation: String::new(),
-        admissible: None,
-        prompt: vec![1],
         response: vec![2, 3],
         logprobs: vec![-1.0; 2],
-        text: String::new(),
-        action: String::new(),
         valid,
         ended: true,
+        ..Turn::open(String::new(), None, vec![1])
     };
     Trajectory {
         group,
@@ -25,6 +22,7 @@ fn episode(group: usize, member: usize, reward: f64, valid: &[bool]) -> Trajecto
         task: format!("task {group}"),
         kind: String::new(),
         goal: String::new(),
+        layout: Layout::Transcript,
         turns: valid.iter().map(turn).collect(),
         last_observation: String::new(),
         won: reward > 0.0,

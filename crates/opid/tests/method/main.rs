@@ -2,6 +2,7 @@
 //! re-scoring, advantages, and runs that stop and go on.
 
 mod advantages;
+mod injection;
 mod micro;
 mod rescoring;
 mod resuming;

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use opid::layout::Layout;
 use opid::packing::{pack_responses, rows};
 use opid::policy::{Start, untrained};
 use opid::recipe::Recipe;
@@ -51,16 +52,22 @@ probe_games = 0
 stages = [{ updates = 40, episodes = 4, warmup = 4, learning_rate = 0.01 }]
 "#;
 
+/// Both layouts of a history.
+pub const LAYOUTS: [Layout; 2] = [Layout::Transcript, Layout::Window];
+
 /// The recipe all tests start from.
-pub fn recipe() -> Recipe {
-    Recipe::parse(RECIPE, "micro").expect("a recipe")
+pub fn recipe(layout: Layout) -> Recipe {
+    let mut recipe = Recipe::parse(RECIPE, "micro").expect("a recipe");
+    recipe.prompt.layout = layout;
+    recipe.prompt.history = 2;
+    recipe
 }
 
-/// A policy that has learnt to speak in commands, and not much else; made once.
-pub fn policy() -> &'static Start {
-    static POLICY: OnceLock<Start> = OnceLock::new();
-    POLICY.get_or_init(|| {
-        let recipe = recipe();
+/// A policy that has learnt to speak in commands, and not much else; made once for each layout.
+pub fn policy(layout: Layout) -> &'static Start {
+    static POLICIES: [OnceLock<Start>; 2] = [OnceLock::new(), OnceLock::new()];
+    POLICIES[usize::from(layout == Layout::Window)].get_or_init(|| {
+        let recipe = recipe(layout);
         let warm = recipe.warm_start.as_ref().expect("a warm start");
         let tasks = Tasks::open(&recipe.environment, recipe.seed).expect("tasks");
         let mut start = untrained(&recipe, warm, &tasks).expect("a policy");
@@ -71,12 +78,12 @@ pub fn policy() -> &'static Start {
 }
 
 /// Episodes of the policy on the first `groups` training tasks.
-pub fn episodes(groups: usize, settings: &Settings) -> Vec<Trajectory> {
-    let recipe = recipe();
+pub fn episodes(layout: Layout, groups: usize, settings: &Settings) -> Vec<Trajectory> {
+    let recipe = recipe(layout);
     let tasks = Tasks::open(&recipe.environment, recipe.seed).expect("tasks");
     let tasks = tasks.training("train", 0, groups).expect("tasks");
     let groups: Vec<Group> = tasks.into_iter().map(|task| Group { task, skill: None }).collect();
-    let policy = policy();
+    let policy = policy(layout);
     sample(&policy.model, &policy.dialogue, &groups, settings, &|_| ()).expect("episodes")
 }
 
@@ -95,7 +102,8 @@ pub fn packed(model: &Model, trajectories: &[Trajectory], temperature: f32) -> V
     let rows = rows(trajectories);
     let mut logprobs = vec![f64::NAN; rows.last().map_or(0, |r| r.tokens.end)];
     let mut workspace = Workspace::new(model);
-    for pack in pack_responses(trajectories, &rows, recipe().optimizer.micro_batch_tokens) {
+    let budget = Recipe::parse(RECIPE, "micro").expect("a recipe").optimizer.micro_batch_tokens;
+    for pack in pack_responses(trajectories, &rows, budget) {
         let stats = workspace.score(model, &pack.batch, temperature);
         for (stats, &number) in stats.iter().zip(&pack.numbers) {
             logprobs[number] = stats.logprob as f64;

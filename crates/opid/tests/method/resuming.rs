@@ -8,7 +8,7 @@ use opid::train::{resume, train};
 use opid_lm::checkpoint::StoredDtype;
 use serde_json::Value;
 
-use crate::micro::{policy, recipe};
+use crate::micro::{LAYOUTS, policy, recipe};
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
@@ -64,18 +64,20 @@ fn check(recipe: &Recipe, stop: u64) {
 
 #[test]
 fn a_resumed_run_equals_one_that_never_stopped() {
-    let start = tempfile::tempdir().expect("a folder");
-    let policy = policy();
-    policy.model.save(start.path(), StoredDtype::F32, Some(&policy.text)).expect("a policy");
-    let mut recipe = recipe();
-    recipe.warm_start = None;
-    recipe.policy.model = start.path().display().to_string();
-    recipe.reward.invalid_penalty = 0.5;
-    check(&recipe, 2);
-    recipe.algorithm.name = AlgorithmName::Grpo;
-    check(&recipe, 1);
-    // Rounded checkpoints: training goes on from, and the KL looks at, exact weights.
-    recipe.policy.save_dtype = "bf16".into();
-    check(&recipe, 2);
-    check(&recipe, 0);
+    for layout in LAYOUTS {
+        let start = tempfile::tempdir().expect("a folder");
+        let policy = policy(layout);
+        policy.model.save(start.path(), StoredDtype::F32, Some(&policy.text)).expect("a policy");
+        let mut recipe = recipe(layout);
+        recipe.warm_start = None;
+        recipe.policy.model = start.path().display().to_string();
+        recipe.reward.invalid_penalty = 0.5;
+        check(&recipe, 2);
+        recipe.algorithm.name = AlgorithmName::Grpo;
+        check(&recipe, 1);
+        // Rounded checkpoints: training goes on from, and the KL looks at, exact weights.
+        recipe.policy.save_dtype = "bf16".into();
+        check(&recipe, 2);
+        check(&recipe, 0);
+    }
 }

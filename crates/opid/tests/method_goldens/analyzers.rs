@@ -1,5 +1,6 @@
 //! Replies of language models, and the questions they answer, against the reference's analyzer.
 
+use opid::layout::Layout;
 use opid::skill::inquiry::{Inquiry, Question, Reply};
 use opid::skill::reply::{ReplyError, parse};
 use opid::trajectory::{Ending, Trajectory, Turn};
@@ -164,15 +165,11 @@ pub fn check_reply(case: &Value, comparison: &mut Comparison) -> Outcome {
 /// An episode with so many steps.
 fn episode(steps: usize, won: bool) -> Trajectory {
     let turn = |i: usize| Turn {
-        observation: format!("observation {i}"),
-        admissible: None,
-        prompt: Vec::new(),
-        response: Vec::new(),
-        logprobs: Vec::new(),
         text: format!("response {i}"),
         action: format!("action {i}"),
         valid: true,
         ended: true,
+        ..Turn::open(format!("observation {i}"), None, Vec::new())
     };
     Trajectory {
         group: 0,
@@ -180,6 +177,7 @@ fn episode(steps: usize, won: bool) -> Trajectory {
         task: "task".into(),
         kind: "kind".into(),
         goal: "put a mug on desk.".into(),
+        layout: Layout::Transcript,
         turns: (0..steps).map(turn).collect(),
         last_observation: "the end".into(),
         won,

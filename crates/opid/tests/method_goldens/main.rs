@@ -1,5 +1,6 @@
-//! Advantages, losses, rewards, routing and the reading of replies against recordings of the reference's own functions
-//! (`goldens/opid` of the shared folder; without it the trials are reported as ignored).
+//! Advantages, losses, rewards, routing, the reading of replies and actions, and prompts against recordings
+//! of the reference's own functions (`goldens/opid` of the shared folder; without it the trials are
+//! reported as ignored).
 //!
 //! The recordings are float32: tolerance rtol 2e-5, atol 2e-6, and 3e-4 for values that were divided
 //! by a standard deviation. Every recorded case of a function is compared or listed as excluded.
@@ -7,6 +8,7 @@
 mod advantages;
 mod analyzers;
 mod losses;
+mod prompts;
 mod recordings;
 
 use std::collections::BTreeMap;
@@ -14,12 +16,12 @@ use std::collections::BTreeMap;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
-use crate::recordings::{Comparison, Outcome, recorded, recorded_file};
+use crate::recordings::{Comparison, Outcome, recorded, recorded_file, shared};
 
 fn main() {
     let arguments = Arguments::from_args();
     type Check = fn(&Value, &mut Comparison) -> Outcome;
-    let checks: [(&str, &str, Check); 15] = [
+    let checks: [(&str, &str, Check); 19] = [
         ("advantages", "grpo", advantages::check_grpo),
         ("advantages", "opid_components", advantages::check_components),
         ("advantages", "teacher_token_advantage", advantages::check_signal),
@@ -35,10 +37,20 @@ fn main() {
         ("analyzer_parse", "", analyzers::check_reply),
         ("analyzer_flow", "", analyzers::check_flow),
         ("analyzer_prompt_facts", "", analyzers::check_question),
+        ("projections", "", prompts::check_action),
+        ("skill_injection", "", prompts::check_blocks),
+        ("extras", "memory_fetch", prompts::check_window),
+        ("extras", "pad_truncate", prompts::check_truncation),
     ];
     let mut trials: Vec<Trial> =
         checks.into_iter().map(|(file, function, check)| recorded_trial(file, function, check)).collect();
     trials.push(recorded_trial("teacher_source", "", advantages::check_route));
+    for name in ["Qwen2_5", "Qwen3"] {
+        let folder = shared().join("goldens/models/qwen-tokenizer").join(name);
+        let absent = !folder.exists();
+        let trial = Trial::test(format!("dialogue::{name}"), move || prompts::check_dialogue(&folder));
+        trials.push(trial.with_ignored_flag(absent));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }
 

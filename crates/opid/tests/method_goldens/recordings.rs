@@ -20,11 +20,15 @@ pub enum Outcome {
     Excluded(&'static str),
 }
 
+/// The shared folder.
+pub fn shared() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::env::var_os("OPID_SHARED").map_or(workspace.join("../shared"), PathBuf::from)
+}
+
 /// The file of a name in `goldens/opid` of the shared folder.
 pub fn recorded_file(name: &str) -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let shared = std::env::var_os("OPID_SHARED").map_or(workspace.join("../shared"), PathBuf::from);
-    shared.join("goldens/opid").join(format!("{name}.json"))
+    shared().join("goldens/opid").join(format!("{name}.json"))
 }
 
 /// The cases of a function in a file; an empty name means all cases of the file.
