@@ -167,6 +167,9 @@ impl Display {
         if m.step == 1 {
             say!("    (|A|: shares of episode outcome / episode skill / step skill)");
         }
+        if m.skills.as_ref().is_some_and(|k| !k.scheduled) {
+            say!("    no skills at this step (skill.schedule): trained as GRPO");
+        }
         if let Some(k) = &m.skills
             && (k.failed > 0 || k.too_long > 0 || k.shortened > 0)
         {

@@ -58,6 +58,10 @@ pub struct StepMetrics {
 /// What became of the skills of a step.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SkillMetrics {
+    /// Whether the schedule has skills at this step; without them it is a step of GRPO, and nothing else is said here.
+    pub scheduled: bool,
+    /// Episodes that the schedule gives no skills (they were won).
+    pub skipped: usize,
     /// Episodes with an analysis.
     pub analyzed: usize,
     /// Episodes whose analysis failed.
@@ -123,7 +127,7 @@ impl StepMetrics {
 }
 
 impl SkillMetrics {
-    /// What analysis and re-scoring came to, without causes and costs; `old` are the log-probabilities
+    /// What analysis and re-scoring came to, without what only the analysis knows; `old` are the log-probabilities
     /// without skills.
     pub fn of(
         trajectories: &[Trajectory],
@@ -144,10 +148,9 @@ impl SkillMetrics {
             }
             sum / n.max(1) as f64
         };
-        let analyzed = analyses.iter().flatten().count();
         SkillMetrics {
-            analyzed,
-            failed: analyses.len() - analyzed,
+            scheduled: true,
+            analyzed: analyses.iter().flatten().count(),
             episode_rows: scores.episode.rows,
             step_rows: scores.step.rows,
             shortened: scores.shortened,

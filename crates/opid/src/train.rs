@@ -19,9 +19,10 @@ use crate::recipe::{AlgorithmName, Recipe, Teacher};
 use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
 use crate::run::{RunError, RunFolder, exact_model, last_checkpoint};
-use crate::skill::analyzer::{self, Analyses, Analysis, Analyzer, StopError};
+use crate::skill::analyzer::{self, Analysis, Analyzer, StopError};
 use crate::skill::rescore::{Rescorer, SkillScores};
 use crate::skill::route::Route;
+use crate::skill::schedule::Scheduled;
 use crate::tasks::{Tasks, TasksError};
 use crate::trajectory::Trajectory;
 use crate::update::Learner;
@@ -366,15 +367,21 @@ impl Run<'_> {
         let mut analyses = vec![None; trajectories.len()];
         let mut skills = match self.analyzer.clone() {
             None => None,
+            Some(_) if !recipe.skill.schedule.is_on(step) => {
+                metrics.skills = Some(SkillMetrics::default());
+                None
+            }
             Some(analyzer) => {
-                let analyzed = self.analyze(analyzer.as_ref(), step, &trajectories)?;
-                let failures = analyzed.failures();
-                let Analyses { results, usage } = analyzed;
-                analyses = results.into_iter().map(Result::ok).collect();
+                let Scheduled { results, usage } = self.analyze(analyzer.as_ref(), step, &trajectories)?;
+                let failures = analyzer::failures(results.iter().flatten());
+                let skipped = results.iter().filter(|r| r.is_none()).count();
+                analyses = results.into_iter().map(|r| r.and_then(Result::ok)).collect();
                 metrics.seconds.analyze = clock.lap();
                 let scores = self.rescore(step, &trajectories, &rows, &analyses)?;
                 let measured = SkillMetrics::of(&trajectories, &rows, &analyses, &old, &scores);
-                metrics.skills = Some(SkillMetrics { failures, analyzer: usage, ..measured });
+                let failed = failures.values().sum();
+                metrics.skills =
+                    Some(SkillMetrics { skipped, failed, failures, analyzer: usage, ..measured });
                 metrics.seconds.rescore = clock.lap();
                 Some(scores)
             }
@@ -396,25 +403,26 @@ impl Run<'_> {
         Ok(metrics)
     }
 
-    /// Skills of every episode; too many failures stop the run.
+    /// Skills of the episodes that the schedule gives some; too many failures stop the run.
     fn analyze(
         &self,
         analyzer: &dyn Analyzer,
         step: u64,
         trajectories: &[Trajectory],
-    ) -> Result<Analyses, TrainError> {
-        let analyses =
-            analyzer.analyze(step, trajectories).map_err(|reason| TrainError::Stopped { step, reason })?;
-        let (causes, episodes) = (analyses.failures(), analyses.results.len());
+    ) -> Result<Scheduled, TrainError> {
+        let scheduled = self.recipe.skill.schedule.analyze(analyzer, step, trajectories);
+        let scheduled = scheduled.map_err(|reason| TrainError::Stopped { step, reason })?;
+        let asked = || scheduled.results.iter().flatten();
+        let (causes, episodes) = (analyzer::failures(asked()), asked().count());
         let failed = causes.values().sum::<usize>();
         let most = self.recipe.skill.max_failures;
         if failed as f64 > most * episodes as f64 {
-            let first = analyses.results.iter().find_map(|r| r.as_ref().err());
+            let first = asked().find_map(|r| r.as_ref().err());
             let reason = first.map(ToString::to_string).unwrap_or_default();
             let causes = analyzer::describe(&causes);
             return Err(TrainError::Analysis { step, failed, episodes, causes, reason, most });
         }
-        Ok(analyses)
+        Ok(scheduled)
     }
 
     /// Log-probabilities of the responses under their skills, by the recipe's teacher.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::algo::group::GroupStatistics;
 use crate::layout::{Layout, Truncation};
 use crate::skill::route::Routing;
+use crate::skill::schedule::SkillSchedule;
 
 mod analyzer;
 mod defaults;
@@ -234,6 +235,8 @@ pub struct Skill {
     pub clip: f64,
     /// Whether the shifts of a step are standardised before they are clipped.
     pub normalize: bool,
+    /// When skills are used, and for which episodes.
+    pub schedule: SkillSchedule,
     /// Most step skills of one episode.
     pub max_step_skills: usize,
     /// The run stops when more than this share of a step's episodes could not be analyzed, or of the

@@ -127,6 +127,9 @@ impl Recipe {
                     "both skill weights are 0, which is GRPO at twice the cost; set algorithm.name = \"grpo\"",
                 );
             }
+            if let Some((key, reason)) = s.schedule.fault(self.steps) {
+                return fail(key, reason);
+            }
         }
         if !(0.0..=1.0).contains(&s.max_failures) {
             return fail("skill.max_failures", "it is a share of the episodes: use 0 to 1");
@@ -273,6 +276,9 @@ mod tests {
             ("prompt={ layout = \"window\", max_tokens = 0 }", "at least one token"),
             ("skill.analyzer=replay", "opid analyze --record"),
             ("skill.noise.drop=1.5", "at most 1"),
+            ("skill.schedule.start_step=0", "count from 1"),
+            ("skill.schedule={ start_step = 5, stop_step = 4 }", "no step has skills"),
+            ("skill.schedule.start_step=1000", "behind the last training step"),
         ] {
             let error = set(&[change]).unwrap_err().to_string();
             assert!(error.contains(says), "{change}: {error}");

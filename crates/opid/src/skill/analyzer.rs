@@ -65,6 +65,17 @@ pub struct Analyses {
     pub usage: Usage,
 }
 
+/// Failures by cause.
+pub fn failures<'a>(
+    results: impl IntoIterator<Item = &'a Result<Analysis, AnalyzerError>>,
+) -> BTreeMap<&'static str, usize> {
+    let mut causes = BTreeMap::new();
+    for error in results.into_iter().filter_map(|r| r.as_ref().err()) {
+        *causes.entry(error.cause()).or_default() += 1;
+    }
+    causes
+}
+
 /// Failures by cause, in words.
 pub fn describe(failures: &BTreeMap<&'static str, usize>) -> String {
     let causes: Vec<String> = failures.iter().map(|(cause, n)| format!("{cause} {n}")).collect();
@@ -74,11 +85,7 @@ pub fn describe(failures: &BTreeMap<&'static str, usize>) -> String {
 impl Analyses {
     /// Failures by cause.
     pub fn failures(&self) -> BTreeMap<&'static str, usize> {
-        let mut causes = BTreeMap::new();
-        for error in self.results.iter().filter_map(|r| r.as_ref().err()) {
-            *causes.entry(error.cause()).or_default() += 1;
-        }
-        causes
+        failures(&self.results)
     }
 }
 

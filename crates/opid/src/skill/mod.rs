@@ -14,4 +14,5 @@ pub mod replay;
 pub mod reply;
 pub mod rescore;
 pub mod route;
+pub mod schedule;
 pub mod usage;

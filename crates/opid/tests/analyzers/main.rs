@@ -1,8 +1,9 @@
-//! Analyzers: a language model behind a real HTTP server, recordings, and noise.
+//! Analyzers: a language model behind a real HTTP server, recordings, noise, and when they are asked.
 
 mod noise;
 mod openai;
 mod replaying;
+mod scheduling;
 mod server;
 
 use opid::layout::Layout;

@@ -1,5 +1,5 @@
 //! The method on a policy so small that a training step takes a fraction of a second: rollouts,
-//! re-scoring, advantages, and runs that stop and go on.
+//! re-scoring, advantages, schedules, and runs that stop and go on.
 
 mod advantages;
 mod injection;
@@ -7,3 +7,4 @@ mod micro;
 mod rescoring;
 mod resuming;
 mod rollouts;
+mod scheduling;

@@ -1,5 +1,6 @@
 //! The micro policy, its recipe and its episodes.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use opid::layout::Layout;
@@ -11,6 +12,7 @@ use opid::tasks::Tasks;
 use opid::trajectory::Trajectory;
 use opid::warm_start;
 use opid_lm::batch::TreeBuilder;
+use opid_lm::checkpoint::StoredDtype;
 use opid_lm::graph::Workspace;
 use opid_lm::model::Model;
 
@@ -75,6 +77,16 @@ pub fn policy(layout: Layout) -> &'static Start {
         warm_start::train(model, dialogue, &tasks, &warm.stages, &recipe, &mut |_| ()).expect("a warm start");
         start
     })
+}
+
+/// The recipe of runs that start from the micro policy, which is written into the folder `start`.
+pub fn saved(layout: Layout, start: &Path) -> Recipe {
+    let policy = policy(layout);
+    policy.model.save(start, StoredDtype::F32, Some(&policy.text)).expect("a policy");
+    let mut recipe = recipe(layout);
+    recipe.warm_start = None;
+    recipe.policy.model = start.display().to_string();
+    recipe
 }
 
 /// Episodes of the policy on the first `groups` training tasks.

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use opid::recipe::{AlgorithmName, Recipe};
 use opid::train::{resume, train};
-use opid_lm::checkpoint::StoredDtype;
 use serde_json::Value;
 
-use crate::micro::{LAYOUTS, policy, recipe};
+use crate::micro::{LAYOUTS, saved};
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
@@ -66,11 +65,7 @@ fn check(recipe: &Recipe, stop: u64) {
 fn a_resumed_run_equals_one_that_never_stopped() {
     for layout in LAYOUTS {
         let start = tempfile::tempdir().expect("a folder");
-        let policy = policy(layout);
-        policy.model.save(start.path(), StoredDtype::F32, Some(&policy.text)).expect("a policy");
-        let mut recipe = recipe(layout);
-        recipe.warm_start = None;
-        recipe.policy.model = start.path().display().to_string();
+        let mut recipe = saved(layout, start.path());
         recipe.reward.invalid_penalty = 0.5;
         check(&recipe, 2);
         recipe.algorithm.name = AlgorithmName::Grpo;

@@ -1,4 +1,4 @@
-//! Advantages, returns and routing.
+//! Advantages, returns, routing and schedules.
 
 use std::collections::HashMap;
 
@@ -7,6 +7,7 @@ use opid::algo::grpo;
 use opid::algo::opid::{Shares, SignalShaping, SkillWeights, skill_advantage, token_signal, total_advantage};
 use opid::algo::returns::step_returns;
 use opid::skill::route::Routing;
+use opid::skill::schedule::SkillSchedule;
 use serde_json::{Value, from_value};
 
 use crate::recordings::{
@@ -182,5 +183,28 @@ pub fn check_route(case: &Value, comparison: &mut Comparison) -> Outcome {
     };
     let route = routing.route(step_skill, input["episode_enabled"] == true, input["step_enabled"] == true);
     comparison.same("route", vec![route.episode, route.step], flags(&case["expected"]["ok"]));
+    Outcome::Compared
+}
+
+/// At which steps there are skills; the recordings are of steps 1 to 7.
+pub fn check_schedule(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    if input["enable_analysis"].as_str().is_some_and(|word| word != "on") {
+        return Outcome::Excluded("analysis switched off, which here is algorithm.name = \"grpo\"");
+    }
+    let stop_step = input["stop"].as_u64();
+    if stop_step == Some(0) {
+        return Outcome::Excluded("no step at all, which here is algorithm.name = \"grpo\"; 0 sets no end");
+    }
+    let after = input["start"].as_u64().or(input["legacy_start"].as_u64()).unwrap_or(0);
+    let only_failed = input["failed_only"] == true;
+    let schedule = SkillSchedule { start_step: after + 1, stop_step: stop_step.unwrap_or(0), only_failed };
+    let recorded: Vec<Vec<bool>> = case["expected"].as_array().into_iter().flatten().map(flags).collect();
+    let enabled: Vec<bool> = recorded.iter().map(|step| step[0]).collect();
+    comparison.same("enabled", (1..=7).map(|step| schedule.is_on(step)).collect(), enabled);
+    if !input["failed_only_after"].is_null() {
+        return Outcome::Deviates("only_failed holds for the whole run, it has no first step of its own");
+    }
+    comparison.same("only failed", recorded.iter().all(|step| step[1] == only_failed), true);
     Outcome::Compared
 }

@@ -21,7 +21,7 @@ use crate::recordings::{Comparison, Outcome, recorded, recorded_file, shared};
 fn main() {
     let arguments = Arguments::from_args();
     type Check = fn(&Value, &mut Comparison) -> Outcome;
-    let checks: [(&str, &str, Check); 19] = [
+    let checks: [(&str, &str, Check); 20] = [
         ("advantages", "grpo", advantages::check_grpo),
         ("advantages", "opid_components", advantages::check_components),
         ("advantages", "teacher_token_advantage", advantages::check_signal),
@@ -39,6 +39,7 @@ fn main() {
         ("analyzer_prompt_facts", "", analyzers::check_question),
         ("projections", "", prompts::check_action),
         ("skill_injection", "", prompts::check_blocks),
+        ("extras", "opid_schedule", advantages::check_schedule),
         ("extras", "memory_fetch", prompts::check_window),
         ("extras", "pad_truncate", prompts::check_truncation),
     ];
