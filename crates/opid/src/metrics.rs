@@ -71,6 +71,8 @@ pub struct SkillMetrics {
     /// What the analysis took; absent if it took nothing.
     #[serde(skip_serializing_if = "Usage::is_nothing")]
     pub analyzer: Usage,
+    /// Step skills left out because statistics (`skill.critical_steps`) do not find their step critical.
+    pub not_critical: usize,
     /// Turns scored under their episode's skill.
     pub episode_rows: usize,
     /// Turns scored under a skill of their own.

@@ -20,6 +20,7 @@ use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
 use crate::run::{RunError, RunFolder, exact_model, last_checkpoint};
 use crate::skill::analyzer::{self, Analysis, Analyzer, StopError};
+use crate::skill::critical::{Selector, keep_critical};
 use crate::skill::rescore::{Rescorer, SkillScores};
 use crate::skill::route::Route;
 use crate::skill::schedule::Scheduled;
@@ -376,12 +377,24 @@ impl Run<'_> {
                 let failures = analyzer::failures(results.iter().flatten());
                 let skipped = results.iter().filter(|r| r.is_none()).count();
                 analyses = results.into_iter().map(|r| r.and_then(Result::ok)).collect();
+                let not_critical = match recipe.skill.critical_steps {
+                    Selector::Analyzer => 0,
+                    Selector::Statistics => {
+                        keep_critical(&mut analyses, &trajectories, &rows, recipe.skill.max_step_skills)
+                    }
+                };
                 metrics.seconds.analyze = clock.lap();
                 let scores = self.rescore(step, &trajectories, &rows, &analyses)?;
                 let measured = SkillMetrics::of(&trajectories, &rows, &analyses, &old, &scores);
                 let failed = failures.values().sum();
-                metrics.skills =
-                    Some(SkillMetrics { skipped, failed, failures, analyzer: usage, ..measured });
+                metrics.skills = Some(SkillMetrics {
+                    skipped,
+                    failed,
+                    failures,
+                    not_critical,
+                    analyzer: usage,
+                    ..measured
+                });
                 metrics.seconds.rescore = clock.lap();
                 Some(scores)
             }

@@ -6,6 +6,7 @@
 //!
 //! Symbols: `S` score of a row, `t` skill token signal, `w` weight, `A` advantage.
 
+pub mod critical;
 pub mod group;
 pub mod grpo;
 pub mod opid;

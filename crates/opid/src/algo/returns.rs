@@ -1,4 +1,4 @@
-//! Discounted returns of the steps of an episode (used by GiGPO, arXiv 2505.10978, and by analyses).
+//! Discounted returns of the steps of an episode (used by GiGPO, arXiv 2505.10978, and by critical steps from statistics).
 
 use std::collections::HashMap;
 

@@ -97,6 +97,7 @@ impl Default for Skill {
             step_weight: 0.1,
             clip: 2.0,
             normalize: false,
+            critical_steps: Selector::Analyzer,
             schedule: SkillSchedule::default(),
             max_step_skills: 5,
             max_failures: 0.2,

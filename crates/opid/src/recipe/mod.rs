@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algo::group::GroupStatistics;
 use crate::layout::{Layout, Truncation};
+use crate::skill::critical::Selector;
 use crate::skill::route::Routing;
 use crate::skill::schedule::SkillSchedule;
 
@@ -235,6 +236,9 @@ pub struct Skill {
     pub clip: f64,
     /// Whether the shifts of a step are standardised before they are clipped.
     pub normalize: bool,
+    /// Which steps may have a skill of their own: `analyzer` (those it writes one for, as in the paper) or
+    /// `statistics` (of these only those where the returns of the group's episodes spread most).
+    pub critical_steps: Selector,
     /// When skills are used, and for which episodes.
     pub schedule: SkillSchedule,
     /// Most step skills of one episode.

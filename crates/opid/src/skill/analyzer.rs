@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::critical::Selector;
 pub use super::hindsight::Analysis;
 use super::hindsight::{self, HindsightError};
 use super::noisy::Noisy;
@@ -106,9 +107,14 @@ pub trait Analyzer: Send + Sync {
 /// The recording cannot be read, or the endpoint's settings cannot be used.
 pub fn open(recipe: &Recipe) -> Result<Box<dyn Analyzer>, StopError> {
     let skill = &recipe.skill;
+    let most = match skill.critical_steps {
+        Selector::Analyzer => skill.max_step_skills,
+        // Which of them stay is decided later, by what all episodes of the step came to.
+        Selector::Statistics => recipe.environment.max_turns,
+    };
     let analyzer: Box<dyn Analyzer> = match skill.analyzer {
-        AnalyzerName::Hindsight => Box::new(Hindsight { most: skill.max_step_skills }),
-        AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, skill.max_step_skills)?),
+        AnalyzerName::Hindsight => Box::new(Hindsight { most }),
+        AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, most)?),
         AnalyzerName::Replay => Box::new(Replay::open(Path::new(&skill.replay))?),
     };
     Ok(match skill.noise.is_silent() {

@@ -1,5 +1,7 @@
-//! Analyzers: a language model behind a real HTTP server, recordings, noise, and when they are asked.
+//! Analyzers: a language model behind a real HTTP server, recordings, noise, when they are asked, and which
+//! of their step skills stay.
 
+mod critical;
 mod noise;
 mod openai;
 mod replaying;

@@ -1,4 +1,4 @@
-//! Advantages, losses, rewards, routing, the reading of replies and actions, and prompts against recordings
+//! Advantages, losses, rewards, critical steps, routing, the reading of replies and actions, and prompts against recordings
 //! of the reference's own functions (`goldens/opid` of the shared folder; without it the trials are
 //! reported as ignored).
 //!
@@ -7,6 +7,7 @@
 
 mod advantages;
 mod analyzers;
+mod critical;
 mod losses;
 mod prompts;
 mod recordings;
@@ -45,6 +46,8 @@ fn main() {
     ];
     let mut trials: Vec<Trial> =
         checks.into_iter().map(|(file, function, check)| recorded_trial(file, function, check)).collect();
+    trials.push(recorded_trial("critical_steps", "", critical::check_selection));
+    trials.push(recorded_trial("critical_steps", "traj_step_indices", critical::check_step_numbers));
     trials.push(recorded_trial("teacher_source", "", advantages::check_route));
     for name in ["Qwen2_5", "Qwen3"] {
         let folder = shared().join("goldens/models/qwen-tokenizer").join(name);
