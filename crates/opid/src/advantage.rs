@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::algo::group::GroupStatistics;
 use crate::algo::grpo;
-use crate::algo::opid::{SignalShaping, token_signal};
+use crate::algo::opid::token_signal;
 use crate::packing::Row;
 use crate::recipe::Recipe;
 use crate::skill::rescore::{Scores, SkillScores};
@@ -107,7 +107,7 @@ pub fn advantages(
         outcome[row.tokens.clone()].fill(a);
     }
     let s = &recipe.skill;
-    let shaping = SignalShaping { normalize: s.normalize, clip: (s.clip > 0.0).then_some(s.clip) };
+    let shaping = s.shaping();
     let part = |scores: Option<&Scores>, weight: f64| match scores {
         None => vec![0.0; old.len()],
         Some(scores) => {

@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use crate::advantage::Shares;
 use crate::packing::Row;
+use crate::recipe::Skill;
 use crate::skill::analyzer::{Analysis, Usage};
 use crate::skill::rescore::SkillScores;
+use crate::skill::shift::Shifts;
 use crate::trajectory::{Ending, Trajectory};
 use crate::update::UpdateMetrics;
 
@@ -77,6 +79,14 @@ pub struct SkillMetrics {
     pub episode_rows: usize,
     /// Turns scored under a skill of their own.
     pub step_rows: usize,
+    /// Share of all turns scored under their episode's skill.
+    pub episode_coverage: f64,
+    /// Share of all turns scored under a skill of their own.
+    pub step_coverage: f64,
+    /// Turns of the episodes that are to get skills.
+    pub entitled: usize,
+    /// Turns scored under any skill.
+    pub covered: usize,
     /// Turns scored with a shorter history, because the whole one with the skill is too long.
     pub shortened: usize,
     /// Turns left out because not even the shortest history with the skill fits.
@@ -85,6 +95,13 @@ pub struct SkillMetrics {
     pub shift_won: f64,
     /// The same in episodes that were lost.
     pub shift_lost: f64,
+    /// Shifts of tokens under episode skills.
+    pub episode_shifts: Shifts,
+    /// Shifts of tokens under step skills.
+    pub step_shifts: Shifts,
+    /// Share of scored turns whose mean shift has the sign of the outcome: up in episodes that were won, down
+    /// in those that were lost.
+    pub agreement: f64,
     /// Tokens computed for re-scoring.
     pub computed: usize,
 }
@@ -137,6 +154,7 @@ impl SkillMetrics {
         analyses: &[Option<Analysis>],
         old: &[f64],
         scores: &SkillScores,
+        skill: &Skill,
     ) -> Self {
         let mean_shift = |won: bool| {
             let (mut sum, mut n) = (0.0, 0usize);
@@ -150,8 +168,30 @@ impl SkillMetrics {
             }
             sum / n.max(1) as f64
         };
+        let scored = |row: &&Row| {
+            let first = row.tokens.start;
+            !row.tokens.is_empty() && (scores.episode.selected[first] || scores.step.selected[first])
+        };
+        let (mut agreeing, mut shifted) = (0usize, 0usize);
+        for part in [&scores.episode, &scores.step] {
+            for row in rows.iter().filter(|row| row.tokens.clone().any(|t| part.selected[t])) {
+                let shift: f64 = row.tokens.clone().map(|t| part.logprobs[t] - old[t]).sum();
+                shifted += 1;
+                let up_is_right = trajectories[row.trajectory].won;
+                agreeing += usize::from(if up_is_right { shift > 0.0 } else { shift < 0.0 });
+            }
+        }
+        let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
+        let entitled = |row: &&Row| skill.schedule.includes(&trajectories[row.trajectory]);
         SkillMetrics {
             scheduled: true,
+            episode_coverage: share(scores.episode.rows, rows.len()),
+            step_coverage: share(scores.step.rows, rows.len()),
+            entitled: rows.iter().filter(entitled).count(),
+            covered: rows.iter().filter(scored).count(),
+            episode_shifts: Shifts::of(&scores.episode, old, &skill.shaping()),
+            step_shifts: Shifts::of(&scores.step, old, &skill.shaping()),
+            agreement: share(agreeing, shifted),
             analyzed: analyses.iter().flatten().count(),
             episode_rows: scores.episode.rows,
             step_rows: scores.step.rows,

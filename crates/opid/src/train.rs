@@ -104,6 +104,23 @@ pub enum TrainError {
         /// The share allowed.
         most: f64,
     },
+    /// Hardly any turn has a skill.
+    #[error(
+        "step {step}: {covered} of {turns} turns were scored under a skill, less than skill.min_coverage = {least}, so \
+         this is hardly more than GRPO: see what the analyzer writes (opid analyze RUN), give episode skills a weight \
+         (skill.episode_weight), or set skill.min_coverage = 0 to go on all the same; the run is saved up to the step \
+         before"
+    )]
+    Coverage {
+        /// Training step.
+        step: u64,
+        /// Turns scored under a skill.
+        covered: usize,
+        /// Turns of the episodes that are to get skills.
+        turns: usize,
+        /// The least share.
+        least: f64,
+    },
     /// Too many turns could not be scored under their skill.
     #[error(
         "step {step}: {too_long} of {turns} turns could not be re-scored, because even the shortest history with the \
@@ -125,7 +142,8 @@ pub enum TrainError {
 impl TrainError {
     /// Whether the policy is still that of the step before.
     fn leaves_policy(&self) -> bool {
-        matches!(self, TrainError::Stopped { .. } | TrainError::Analysis { .. } | TrainError::TooLong { .. })
+        use TrainError::{Analysis, Coverage, Stopped, TooLong};
+        matches!(self, Stopped { .. } | Analysis { .. } | Coverage { .. } | TooLong { .. })
     }
 }
 
@@ -385,7 +403,13 @@ impl Run<'_> {
                 };
                 metrics.seconds.analyze = clock.lap();
                 let scores = self.rescore(step, &trajectories, &rows, &analyses)?;
-                let measured = SkillMetrics::of(&trajectories, &rows, &analyses, &old, &scores);
+                let measured =
+                    SkillMetrics::of(&trajectories, &rows, &analyses, &old, &scores, &recipe.skill);
+                let (covered, turns, least) =
+                    (measured.covered, measured.entitled, recipe.skill.min_coverage);
+                if (covered as f64) < least * turns as f64 {
+                    return Err(TrainError::Coverage { step, covered, turns, least });
+                }
                 let failed = failures.values().sum();
                 metrics.skills = Some(SkillMetrics {
                     skipped,

@@ -101,6 +101,7 @@ impl Default for Skill {
             schedule: SkillSchedule::default(),
             max_step_skills: 5,
             max_failures: 0.2,
+            min_coverage: 0.01,
             replay: String::new(),
             noise: SkillNoise::default(),
             openai: OpenAi::default(),

@@ -11,6 +11,7 @@ use opid_lm::optimizer::MomentFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::algo::group::GroupStatistics;
+use crate::algo::opid::SignalShaping;
 use crate::layout::{Layout, Truncation};
 use crate::skill::critical::Selector;
 use crate::skill::route::Routing;
@@ -246,12 +247,22 @@ pub struct Skill {
     /// The run stops when more than this share of a step's episodes could not be analyzed, or of the
     /// turns meant for a skill could not be scored under it.
     pub max_failures: f64,
+    /// The run stops when less than this share of the turns that are to get skills were scored under one; 0
+    /// never stops it.
+    pub min_coverage: f64,
     /// `replay`: a file that `opid analyze --record` wrote, or the folder of a run.
     pub replay: String,
     /// Noise on the skills, whoever writes them.
     pub noise: SkillNoise,
     /// `openai`: the endpoint, its limits and prices.
     pub openai: OpenAi,
+}
+
+impl Skill {
+    /// How shifts become the signal.
+    pub fn shaping(&self) -> SignalShaping {
+        SignalShaping { normalize: self.normalize, clip: (self.clip > 0.0).then_some(self.clip) }
+    }
 }
 
 /// Who scores responses under a skill.

@@ -134,6 +134,9 @@ impl Recipe {
         if !(0.0..=1.0).contains(&s.max_failures) {
             return fail("skill.max_failures", "it is a share of the episodes: use 0 to 1");
         }
+        if !(0.0..=1.0).contains(&s.min_coverage) {
+            return fail("skill.min_coverage", "it is a share of the turns: use 0 to 1");
+        }
         if !s.noise.is_valid() {
             return fail("skill.noise", "use shares of 0 or more that add up to at most 1");
         }
@@ -275,6 +278,7 @@ mod tests {
             ("prompt={ layout = \"window\", max_tokens = 4090 }", "must fit into policy.max_context"),
             ("prompt={ layout = \"window\", max_tokens = 0 }", "at least one token"),
             ("skill.analyzer=replay", "opid analyze --record"),
+            ("skill.min_coverage=1.5", "share of the turns"),
             ("skill.noise.drop=1.5", "at most 1"),
             ("skill.schedule.start_step=0", "count from 1"),
             ("skill.schedule={ start_step = 5, stop_step = 4 }", "no step has skills"),

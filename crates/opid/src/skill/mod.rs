@@ -16,4 +16,5 @@ pub mod reply;
 pub mod rescore;
 pub mod route;
 pub mod schedule;
+pub mod shift;
 pub mod usage;

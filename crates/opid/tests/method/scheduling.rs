@@ -6,6 +6,17 @@ use opid::train::{Event, train};
 use crate::micro::saved;
 
 #[test]
+fn a_run_without_skills_stops_and_says_so() {
+    let place = tempfile::tempdir().expect("a folder");
+    let mut recipe = saved(Layout::Transcript, &place.path().join("start"));
+    recipe.skill.noise.drop = 1.0;
+    let run = place.path().join("run");
+    let error = train(&recipe, &run, &mut |_| ()).expect_err("no skills").to_string();
+    assert!(error.contains("step 1: 0 of ") && error.contains("skill.min_coverage = 0.01"), "{error}");
+    assert!(run.join("checkpoints/step_0/manifest.json").exists());
+}
+
+#[test]
 fn metrics_say_whether_skills_were_scheduled() {
     let place = tempfile::tempdir().expect("a folder");
     let mut recipe = saved(Layout::Transcript, &place.path().join("start"));
@@ -18,6 +29,12 @@ fn metrics_say_whether_skills_were_scheduled() {
             let skills = metrics.skills.as_ref().expect("OPID says what became of skills");
             let share = metrics.advantage.episode_skill_share + metrics.advantage.step_skill_share;
             seen.push((skills.scheduled, skills.analyzed, share > 0.0));
+            assert_eq!(skills.covered, skills.entitled);
+            let coverage = skills.episode_coverage + skills.step_coverage;
+            assert!(!skills.scheduled || (coverage - 1.0).abs() < 1e-12, "every turn has one skill");
+            let shifts = [skills.episode_shifts, skills.step_shifts].map(|s| s.tokens).iter().sum::<usize>();
+            assert_eq!(shifts, if skills.scheduled { metrics.response_tokens } else { 0 });
+            assert!((0.0..=1.0).contains(&skills.agreement));
         }
     };
     train(&recipe, &place.path().join("run"), &mut observe).expect("a run");
