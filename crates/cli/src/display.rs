@@ -184,6 +184,9 @@ impl Display {
         if let Some(line) = m.skills.as_ref().and_then(|k| usage(&k.analyzer)) {
             say!("    {line}");
         }
+        for sign in &m.collapse {
+            say!("    sign of a collapse: {sign}");
+        }
         if m.truncated_responses > 0 || m.truncated_prompts > 0 || m.context_limited > 0 || u.skipped > 0 {
             say!(
                 "    {} responses cut off, {} prompts cut, {} episodes out of context, {} updates skipped (not finite)",

@@ -4,6 +4,7 @@ pub mod action;
 pub mod advantage;
 pub mod algo;
 pub mod bench;
+pub mod collapse;
 pub mod demonstration;
 pub mod dialogue;
 pub mod evaluate;

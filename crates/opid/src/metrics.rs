@@ -51,6 +51,9 @@ pub struct StepMetrics {
     pub advantage: Shares,
     /// The update.
     pub update: UpdateMetrics,
+    /// Signs of a collapse, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub collapse: Vec<String>,
     /// Seconds by phase.
     pub seconds: Seconds,
     /// Tokens of the episodes per second of the whole step.

@@ -9,6 +9,7 @@ use opid_lm::error::LoadError;
 use serde::Serialize;
 
 use crate::advantage::advantages;
+use crate::collapse;
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::evaluate::{EVALUATION, Report, evaluate};
 use crate::metrics::{Clock, SkillMetrics, StepMetrics};
@@ -430,6 +431,7 @@ impl Run<'_> {
         let (reference, total) = (scored.as_ref().map(|(reference, _)| &reference[..]), parts.total());
         metrics.update = self.learner.update(&trajectories, &rows, &old, reference, &total, recipe, step - 1);
         metrics.update.reference_computed = scored.as_ref().map_or(0, |(_, computed)| *computed);
+        metrics.collapse = collapse::signs(&metrics);
         metrics.seconds.update = clock.lap();
         metrics.tokens_per_second = metrics.episode_tokens as f64 / clock.total();
         let every = recipe.checkpoint.trajectories_every;

@@ -5,7 +5,8 @@ use std::path::Path;
 use opid_env::catalog::ENDLESS;
 use toml::{Table, Value};
 
-use super::{AlgorithmName, AnalyzerName, HOUSEHOLD, Recipe, RecipeError};
+use super::{AlgorithmName, AnalyzerName, HOUSEHOLD, Recipe, RecipeError, Teacher};
+use crate::algo::group::GroupStatistics;
 use crate::layout::Layout;
 
 impl Recipe {
@@ -125,6 +126,16 @@ impl Recipe {
                 return fail(
                     "skill.episode_weight",
                     "both skill weights are 0, which is GRPO at twice the cost; set algorithm.name = \"grpo\"",
+                );
+            }
+            let penalty =
+                self.reward.invalid_penalty > 0.0 && self.algorithm.statistics == GroupStatistics::Trajectory;
+            if s.teacher == Teacher::Policy && l.kl == 0.0 && !penalty {
+                return fail(
+                    "loss.kl",
+                    "in a group whose episodes all fail alike nothing but the skills of a teacher that drifts along \
+                     would move the policy: set loss.kl above 0, or reward.invalid_penalty (which counts there with \
+                     algorithm.statistics = \"trajectory\" alone), or skill.teacher = \"reference\"",
                 );
             }
             if let Some((key, reason)) = s.schedule.fault(self.steps) {
@@ -286,6 +297,18 @@ mod tests {
         ] {
             let error = set(&[change]).unwrap_err().to_string();
             assert!(error.contains(says), "{change}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_skill_term_never_acts_alone() {
+        let own = ["skill.teacher=policy", "loss.kl=0"];
+        assert!(set(&own).is_ok(), "the penalty holds");
+        for alone in ["reward.invalid_penalty=0", "algorithm.statistics=row"] {
+            let error = set(&[own[0], own[1], alone]).unwrap_err().to_string();
+            assert!(error.contains("all fail alike"), "{error}");
+            assert!(set(&[own[1], alone]).is_ok(), "a frozen teacher holds");
+            assert!(set(&[own[1], own[0], alone, "algorithm.name=grpo"]).is_ok());
         }
     }
 

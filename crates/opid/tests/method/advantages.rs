@@ -97,6 +97,13 @@ fn a_group_without_variance_gives_exactly_zero() {
 }
 
 #[test]
+fn the_penalty_holds_a_group_that_fails_in_every_turn() {
+    let group = [episode(0, 0, 0.0, &[false, false]), episode(0, 1, 0.0, &[false])];
+    let recipe = recipe(GroupStatistics::Trajectory);
+    assert_eq!(advantages(&group, &recipe), [-0.25; 3]);
+}
+
+#[test]
 fn groups_are_compared_apart_in_any_order() {
     let groups: [Vec<Trajectory>; 3] = [
         vec![episode(0, 0, 10.0, &[true, true]), episode(0, 1, 0.0, &[false])],
