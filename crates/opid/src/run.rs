@@ -64,6 +64,15 @@ pub enum RunError {
     /// A checkpoint's moments.
     #[error(transparent)]
     Moments(#[from] MomentsError),
+    /// A checkpoint without the teacher.
+    #[error(
+        "the checkpoint of step {step} has no average/, the teacher of skill.teacher = \"average\": the run was begun \
+         with another teacher; go on with that one, or start a new run"
+    )]
+    NoAverage {
+        /// Training step.
+        step: u64,
+    },
     /// The stored configuration.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -108,6 +117,8 @@ const MANIFEST: &str = "manifest.json";
 const MOMENTS: &str = "optimizer.safetensors";
 /// Folder of the f32 weights in a checkpoint of another number format.
 const EXACT: &str = "exact";
+/// Folder in a checkpoint with the average of the policies.
+const AVERAGE: &str = "average";
 
 impl RunFolder {
     /// Refuses a folder that holds a run, and makes nothing.
@@ -192,12 +203,14 @@ impl RunFolder {
         self.path.join("checkpoints").join(format!("step_{step}"))
     }
 
-    /// Writes the checkpoint of a training step: a Hugging Face folder and the optimizer's moments.
+    /// Writes the checkpoint of a training step: a Hugging Face folder, the optimizer's moments, and the average
+    /// of the policies if it is the teacher.
     pub fn save(
         &self,
         step: u64,
         model: &Model,
         optimizer: Option<&AdamW>,
+        average: Option<&Model>,
         dtype: StoredDtype,
         text: &TextFiles,
     ) -> Result<PathBuf, RunError> {
@@ -209,6 +222,9 @@ impl RunFolder {
         model.save(&beside, dtype, Some(text))?;
         if let Some(optimizer) = optimizer {
             optimizer.save(&beside.join(MOMENTS))?;
+        }
+        if let Some(average) = average {
+            average.save(&beside.join(AVERAGE), StoredDtype::F32, None)?;
         }
         // Training goes on from exact weights, and compares with the exact starting policy, whatever
         // the exported number format.
@@ -261,6 +277,8 @@ pub struct Checkpoint {
     pub model: Model,
     /// Its optimizer; absent for the starting policy.
     pub optimizer: Option<AdamW>,
+    /// The average of the policies; absent if it is not the teacher.
+    pub average: Option<Model>,
 }
 
 /// Loads the last complete checkpoint of a run.
@@ -276,7 +294,9 @@ pub fn last_checkpoint(
         true => Some(AdamW::load(&moments, model.len(), config)?),
         false => None,
     };
-    Ok(Checkpoint { step, model, optimizer })
+    let average = folder.join(AVERAGE);
+    let average = average.is_dir().then(|| Model::open(&average, precision)).transpose()?;
+    Ok(Checkpoint { step, model, optimizer, average })
 }
 
 /// The model of a checkpoint, with the weights it had in training.

@@ -85,7 +85,7 @@ pub fn sft(
     if let Some(error) = unwritten {
         return Err(error.into());
     }
-    let checkpoint = folder.save(0, &start.model, None, dtype(recipe), &start.text)?;
+    let checkpoint = folder.save(0, &start.model, None, None, dtype(recipe), &start.text)?;
     let games = warm.probe_games;
     let probe = match games {
         0 => None,

@@ -249,7 +249,7 @@ pub fn train(
         warm_start::train(&mut start.model, &start.dialogue, &tasks, &warm.stages, recipe, progress)?;
     }
     let learner = Learner::new(start.model, recipe);
-    folder.save(0, &learner.policy, None, dtype(recipe), &start.text)?;
+    folder.save(0, &learner.policy, None, learner.average.as_ref(), dtype(recipe), &start.text)?;
     let mut run = Run {
         recipe,
         tasks,
@@ -295,6 +295,9 @@ pub fn resume(
     if let Some(optimizer) = last.optimizer {
         learner.optimizer = optimizer;
     }
+    if learner.average.is_some() {
+        learner.average = Some(last.average.ok_or(RunError::NoAverage { step: last.step })?);
+    }
     let dialogue = Dialogue::open(&first, recipe)?;
     let text = TextFiles::from_folder(&first)?;
     let folder = RunFolder::reopen(path, last.step)?;
@@ -336,7 +339,8 @@ impl Run<'_> {
     /// Writes a checkpoint, and removes old ones.
     fn save(&self, step: u64) -> Result<(), RunError> {
         let (learner, dtype) = (&self.learner, dtype(self.recipe));
-        self.folder.save(step, &learner.policy, Some(&learner.optimizer), dtype, &self.text)?;
+        let average = learner.average.as_ref();
+        self.folder.save(step, &learner.policy, Some(&learner.optimizer), average, dtype, &self.text)?;
         self.folder.prune(self.recipe.checkpoint.keep)
     }
 
@@ -487,6 +491,7 @@ impl Run<'_> {
             model: match s.teacher {
                 Teacher::Policy => &self.learner.policy,
                 Teacher::Reference => self.learner.reference.as_ref().unwrap_or(&self.learner.policy),
+                Teacher::Average => self.learner.average.as_ref().unwrap_or(&self.learner.policy),
             },
             dialogue: &self.dialogue,
             temperature: recipe.rollout.temperature,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::loss::kl::Divergence;
 use crate::loss::policy::{ClipRange, policy_loss};
 use crate::packing::{Pack, Row, pack_responses};
-use crate::recipe::{Optimizer, Recipe, Schedule, Teacher};
+use crate::recipe::{AlgorithmName, Optimizer, Recipe, Schedule, Teacher};
 use crate::trajectory::Trajectory;
 
 /// The model in training and everything an update needs.
@@ -19,6 +19,8 @@ pub struct Learner {
     pub policy: Model,
     /// The policy that training started from, if the loss or the skills look at it.
     pub reference: Option<Model>,
+    /// The policy averaged over training steps, if it is the teacher.
+    pub average: Option<Model>,
     /// Moments.
     pub optimizer: AdamW,
     /// Buffers.
@@ -74,7 +76,9 @@ impl Learner {
     /// A learner that starts from `policy`.
     pub fn new(policy: Model, recipe: &Recipe) -> Self {
         let o = &recipe.optimizer;
-        let teaches = recipe.skill.teacher == Teacher::Reference;
+        // Under GRPO nobody teaches, whatever the key says.
+        let teacher = (recipe.algorithm.name == AlgorithmName::Opid).then_some(recipe.skill.teacher);
+        let teaches = teacher == Some(Teacher::Reference);
         let config = AdamWConfig {
             beta1: o.beta1 as f32,
             beta2: o.beta2 as f32,
@@ -84,6 +88,7 @@ impl Learner {
         };
         Learner {
             reference: (recipe.loss.kl > 0.0 || teaches).then(|| policy.clone()),
+            average: (teacher == Some(Teacher::Average)).then(|| policy.clone()),
             optimizer: AdamW::new(policy.len(), config),
             workspace: Workspace::new(&policy),
             grad: vec![0.0; policy.len()],
@@ -153,6 +158,9 @@ impl Learner {
                 metrics.skipped += 1;
             }
         }
+        if let Some(average) = &mut self.average {
+            blend(&mut average.weights, &self.policy.weights, recipe.skill.teacher_decay as f32);
+        }
         let n = old.len().max(1) as f64;
         for sum in [
             &mut metrics.policy_loss,
@@ -165,6 +173,13 @@ impl Learner {
             *sum /= n;
         }
         metrics
+    }
+}
+
+/// `average = decay * average + (1 - decay) * now`.
+fn blend(average: &mut [f32], now: &[f32], decay: f32) {
+    for (average, now) in average.iter_mut().zip(now) {
+        *average += (1.0 - decay) * (now - *average);
     }
 }
 
@@ -226,5 +241,19 @@ impl<'a> Objective<'a> {
                 m.sampler_gap = m.sampler_gap.max(loss.divergence.abs());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blend;
+
+    #[test]
+    fn an_average_follows_the_policy_by_the_share_that_does_not_stay() {
+        let mut average = [1.0, -2.0];
+        blend(&mut average, &[3.0, -2.0], 0.75);
+        assert_eq!(average, [1.5, -2.0]);
+        blend(&mut average, &[4.0, 0.0], 0.0);
+        assert_eq!(average, [4.0, 0.0]);
     }
 }

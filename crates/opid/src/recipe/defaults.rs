@@ -92,6 +92,7 @@ impl Default for Skill {
         Skill {
             analyzer: AnalyzerName::Hindsight,
             teacher: Teacher::Policy,
+            teacher_decay: 0.9,
             routing: Routing::CriticalFirst,
             episode_weight: 0.1,
             step_weight: 0.1,

@@ -223,9 +223,13 @@ pub struct Skill {
     /// Who reads finished episodes: `hindsight` (built in, from the text alone), `openai` (a language
     /// model behind a chat endpoint) or `replay` (a recording). A warm start always uses `hindsight`.
     pub analyzer: AnalyzerName,
-    /// Whose log-probabilities under a skill count: `policy` (the policy that sampled, as in the paper) or
-    /// `reference` (the policy that training started from: it does not drift).
+    /// Whose log-probabilities under a skill count: `policy` (the policy that sampled, as in the paper),
+    /// `reference` (the policy that training started from: it does not drift) or `average` (the policy averaged
+    /// over the training steps so far: it drifts slowly).
     pub teacher: Teacher,
+    /// `average`: share of the average that stays at each training step; the policy after the step makes up the
+    /// rest.
+    pub teacher_decay: f64,
     /// Which skills a turn is re-scored under: `critical_first` (the step skill if there is one,
     /// otherwise the episode skill) or `additive` (both, separately).
     pub routing: Routing,
@@ -273,6 +277,8 @@ pub enum Teacher {
     Policy,
     /// The policy that training started from.
     Reference,
+    /// An exponential moving average of the policy over training steps.
+    Average,
 }
 
 /// The policy loss.

@@ -130,7 +130,7 @@ impl Recipe {
             }
             let penalty =
                 self.reward.invalid_penalty > 0.0 && self.algorithm.statistics == GroupStatistics::Trajectory;
-            if s.teacher == Teacher::Policy && l.kl == 0.0 && !penalty {
+            if s.teacher != Teacher::Reference && l.kl == 0.0 && !penalty {
                 return fail(
                     "loss.kl",
                     "in a group whose episodes all fail alike nothing but the skills of a teacher that drifts along \
@@ -144,6 +144,12 @@ impl Recipe {
         }
         if !(0.0..=1.0).contains(&s.max_failures) {
             return fail("skill.max_failures", "it is a share of the episodes: use 0 to 1");
+        }
+        if !(0.0..1.0).contains(&s.teacher_decay) {
+            return fail(
+                "skill.teacher_decay",
+                "use 0 up to, but not, 1: a teacher that stays as it was is skill.teacher = \"reference\"",
+            );
         }
         if !(0.0..=1.0).contains(&s.min_coverage) {
             return fail("skill.min_coverage", "it is a share of the turns: use 0 to 1");
@@ -289,6 +295,7 @@ mod tests {
             ("prompt={ layout = \"window\", max_tokens = 4090 }", "must fit into policy.max_context"),
             ("prompt={ layout = \"window\", max_tokens = 0 }", "at least one token"),
             ("skill.analyzer=replay", "opid analyze --record"),
+            ("skill.teacher_decay=1.0", "stays as it was"),
             ("skill.min_coverage=1.5", "share of the turns"),
             ("skill.noise.drop=1.5", "at most 1"),
             ("skill.schedule.start_step=0", "count from 1"),

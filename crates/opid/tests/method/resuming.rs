@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use opid::recipe::{AlgorithmName, Recipe};
+use opid::recipe::{AlgorithmName, Recipe, Teacher};
 use opid::train::{resume, train};
 use serde_json::Value;
 
@@ -68,6 +68,8 @@ fn a_resumed_run_equals_one_that_never_stopped() {
         let mut recipe = saved(layout, start.path());
         recipe.reward.invalid_penalty = 0.5;
         check(&recipe, 2);
+        recipe.skill.teacher = Teacher::Average;
+        check(&recipe, 1);
         recipe.algorithm.name = AlgorithmName::Grpo;
         check(&recipe, 1);
         // Rounded checkpoints: training goes on from, and the KL looks at, exact weights.
