@@ -8,3 +8,4 @@ mod rescoring;
 mod resuming;
 mod rollouts;
 mod scheduling;
+mod zero_weight;
