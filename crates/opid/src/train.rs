@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use opid_env::environment::Task;
 use opid_lm::checkpoint::{StoredDtype, TextFiles};
-use opid_lm::error::LoadError;
 use serde::Serialize;
+
+mod error;
+
+pub use error::TrainError;
 
 use crate::advantage::advantages;
 use crate::collapse;
-use crate::dialogue::{Dialogue, DialogueError};
+use crate::dialogue::Dialogue;
 use crate::evaluate::{EVALUATION, Report, evaluate};
 use crate::metrics::{Clock, SkillMetrics, StepMetrics};
 use crate::packing::{Row, rows};
-use crate::policy::{PolicyError, starting_policy};
-use crate::probe::{Probe, ProbeError, probe};
+use crate::policy::starting_policy;
+use crate::probe::{Probe, probe};
 use crate::recipe::{AlgorithmName, Recipe, Teacher};
 use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
@@ -25,128 +28,13 @@ use crate::skill::critical::{Selector, keep_critical};
 use crate::skill::rescore::{Rescorer, SkillScores};
 use crate::skill::route::Route;
 use crate::skill::schedule::Scheduled;
-use crate::tasks::{Tasks, TasksError};
+use crate::tasks::Tasks;
 use crate::trajectory::Trajectory;
 use crate::update::Learner;
-use crate::warm_start::{self, WarmStartError};
+use crate::warm_start;
 
 /// Key that tells the random draws of training rollouts from others.
 const TRAINING: u64 = 201;
-
-/// A run that cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The tasks.
-    #[error(transparent)]
-    Tasks(#[from] TasksError),
-    /// Prompts or tokens.
-    #[error(transparent)]
-    Dialogue(#[from] DialogueError),
-    /// The starting policy.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// Its supervised training.
-    #[error(transparent)]
-    WarmStart(#[from] WarmStartError),
-    /// The files of a checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] LoadError),
-    /// The run folder.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// Skills do not make the starting policy better.
-    #[error(
-        "a good episode skill lifts the starting policy's success from {plain:.2} to {skill:.2}, less than \
-         warm_start.min_skill_gain = {least}: OPID has nothing to distil from it; train the warm start longer, or set \
-         that key to 0 to go on"
-    )]
-    NoSkillGain {
-        /// Success without a skill.
-        plain: f64,
-        /// Success with one.
-        skill: f64,
-        /// The gain asked for.
-        least: f64,
-    },
-    /// Measuring what skills are worth.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    /// The analyzer cannot be used.
-    #[error(transparent)]
-    Analyzer(#[from] StopError),
-    /// The analyzer cannot go on.
-    #[error(
-        "step {step}: {reason}; the run is saved up to the step before, and goes on with --resume once that is put \
-         right (its settings are in its config.toml)"
-    )]
-    Stopped {
-        /// Training step.
-        step: u64,
-        /// Why.
-        #[source]
-        reason: StopError,
-    },
-    /// Too much of the method did not run.
-    #[error(
-        "step {step}: {failed} of {episodes} episodes got no skill advantage ({causes}; the first: {reason}), more \
-         than skill.max_failures = {most}; the run is saved up to the step before"
-    )]
-    Analysis {
-        /// Training step.
-        step: u64,
-        /// Episodes without skills.
-        failed: usize,
-        /// Episodes of the step.
-        episodes: usize,
-        /// How many by cause.
-        causes: String,
-        /// The first reason.
-        reason: String,
-        /// The share allowed.
-        most: f64,
-    },
-    /// Hardly any turn has a skill.
-    #[error(
-        "step {step}: {covered} of {turns} turns were scored under a skill, less than skill.min_coverage = {least}, so \
-         this is hardly more than GRPO: see what the analyzer writes (opid analyze RUN), give episode skills a weight \
-         (skill.episode_weight), or set skill.min_coverage = 0 to go on all the same; the run is saved up to the step \
-         before"
-    )]
-    Coverage {
-        /// Training step.
-        step: u64,
-        /// Turns scored under a skill.
-        covered: usize,
-        /// Turns of the episodes that are to get skills.
-        turns: usize,
-        /// The least share.
-        least: f64,
-    },
-    /// Too many turns could not be scored under their skill.
-    #[error(
-        "step {step}: {too_long} of {turns} turns could not be re-scored, because even the shortest history with the \
-         skill is too long; that is more than skill.max_failures = {most}: raise policy.max_context (and \
-         prompt.max_tokens in the window layout)"
-    )]
-    TooLong {
-        /// Training step.
-        step: u64,
-        /// Turns left out.
-        too_long: usize,
-        /// Turns that a skill was meant for.
-        turns: usize,
-        /// The share allowed.
-        most: f64,
-    },
-}
-
-impl TrainError {
-    /// Whether the policy is still that of the step before.
-    fn leaves_policy(&self) -> bool {
-        use TrainError::{Analysis, Coverage, Stopped, TooLong};
-        matches!(self, Stopped { .. } | Analysis { .. } | Coverage { .. } | TooLong { .. })
-    }
-}
 
 /// What happens in a run, for whoever shows it.
 pub enum Event<'a> {

@@ -1,6 +1,9 @@
 //! What a recipe resolves to where it says nothing.
 
 use super::*;
+use crate::skill::critical::Selector;
+use crate::skill::route::Routing;
+use crate::skill::schedule::SkillSchedule;
 
 impl Default for Recipe {
     fn default() -> Self {

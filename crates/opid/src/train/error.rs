@@ -1,0 +1,126 @@
+//! Why a run cannot go on.
+
+use opid_lm::error::LoadError;
+
+use crate::dialogue::DialogueError;
+use crate::policy::PolicyError;
+use crate::probe::ProbeError;
+use crate::run::RunError;
+use crate::skill::analyzer::StopError;
+use crate::tasks::TasksError;
+use crate::warm_start::WarmStartError;
+
+/// A run that cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The tasks.
+    #[error(transparent)]
+    Tasks(#[from] TasksError),
+    /// Prompts or tokens.
+    #[error(transparent)]
+    Dialogue(#[from] DialogueError),
+    /// The starting policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Its supervised training.
+    #[error(transparent)]
+    WarmStart(#[from] WarmStartError),
+    /// The files of a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] LoadError),
+    /// The run folder.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Skills do not make the starting policy better.
+    #[error(
+        "a good episode skill lifts the starting policy's success from {plain:.2} to {skill:.2}, less than \
+         warm_start.min_skill_gain = {least}: OPID has nothing to distil from it; train the warm start longer, or set \
+         that key to 0 to go on"
+    )]
+    NoSkillGain {
+        /// Success without a skill.
+        plain: f64,
+        /// Success with one.
+        skill: f64,
+        /// The gain asked for.
+        least: f64,
+    },
+    /// Measuring what skills are worth.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The analyzer cannot be used.
+    #[error(transparent)]
+    Analyzer(#[from] StopError),
+    /// The analyzer cannot go on.
+    #[error(
+        "step {step}: {reason}; the run is saved up to the step before, and goes on with --resume once that is put \
+         right (its settings are in its config.toml)"
+    )]
+    Stopped {
+        /// Training step.
+        step: u64,
+        /// Why.
+        #[source]
+        reason: StopError,
+    },
+    /// Too much of the method did not run.
+    #[error(
+        "step {step}: {failed} of {episodes} episodes got no skill advantage ({causes}; the first: {reason}), more \
+         than skill.max_failures = {most}; the run is saved up to the step before"
+    )]
+    Analysis {
+        /// Training step.
+        step: u64,
+        /// Episodes without skills.
+        failed: usize,
+        /// Episodes of the step.
+        episodes: usize,
+        /// How many by cause.
+        causes: String,
+        /// The first reason.
+        reason: String,
+        /// The share allowed.
+        most: f64,
+    },
+    /// Hardly any turn has a skill.
+    #[error(
+        "step {step}: {covered} of {turns} turns were scored under a skill, less than skill.min_coverage = {least}, so \
+         this is hardly more than GRPO: see what the analyzer writes (opid analyze RUN), give episode skills a weight \
+         (skill.episode_weight), or set skill.min_coverage = 0 to go on all the same; the run is saved up to the step \
+         before"
+    )]
+    Coverage {
+        /// Training step.
+        step: u64,
+        /// Turns scored under a skill.
+        covered: usize,
+        /// Turns of the episodes that are to get skills.
+        turns: usize,
+        /// The least share.
+        least: f64,
+    },
+    /// Too many turns could not be scored under their skill.
+    #[error(
+        "step {step}: {too_long} of {turns} turns could not be re-scored, because even the shortest history with the \
+         skill is too long; that is more than skill.max_failures = {most}: raise policy.max_context (and \
+         prompt.max_tokens in the window layout)"
+    )]
+    TooLong {
+        /// Training step.
+        step: u64,
+        /// Turns left out.
+        too_long: usize,
+        /// Turns that a skill was meant for.
+        turns: usize,
+        /// The share allowed.
+        most: f64,
+    },
+}
+
+impl TrainError {
+    /// Whether the policy is still that of the step before.
+    pub(super) fn leaves_policy(&self) -> bool {
+        use TrainError::{Analysis, Coverage, Stopped, TooLong};
+        matches!(self, Stopped { .. } | Analysis { .. } | Coverage { .. } | TooLong { .. })
+    }
+}
