@@ -120,10 +120,10 @@ unsafe fn tile<O: Operation, const M: usize, const RS: usize, const KS: usize>(
                 _mm_prefetch(b.wrapping_add(AHEAD * COLUMNS + COLUMNS / 2).cast(), _MM_HINT_T0);
             }
             let (left, right) = (O::columns(b), O::columns(b.add(COLUMNS / 2)));
-            for i in 0..M {
+            for (i, [sum_left, sum_right]) in sums.iter_mut().enumerate() {
                 let word = a.add(i * RS);
-                sums[i][0] = O::add(sums[i][0], word, left);
-                sums[i][1] = O::add(sums[i][1], word, right);
+                *sum_left = O::add(*sum_left, word, left);
+                *sum_right = O::add(*sum_right, word, right);
             }
             a = a.add(KS * O::WORDS);
             b = b.add(COLUMNS);
