@@ -221,8 +221,9 @@ fn row_words(m: Matrix<'_>, row: usize, step: usize, depth: usize, format: Forma
 /// One panel from `columns` rows of `m`.
 #[multiversion(targets = "simd")]
 pub fn pack_transposed(words: &mut [u32], m: Matrix<'_>, columns: usize, depth: usize, format: Format) {
-    for step in (0..words.len() / COLUMNS).step_by(SQUARE) {
-        for left in (0..COLUMNS).step_by(SQUARE) {
+    // Few rows at a time, so that the processor foresees what is read.
+    for left in (0..COLUMNS).step_by(SQUARE) {
+        for step in (0..words.len() / COLUMNS).step_by(SQUARE) {
             let square = std::array::from_fn(|j| match left + j < columns {
                 true => row_words(m, left + j, step, depth, format),
                 false => [0; SQUARE],
