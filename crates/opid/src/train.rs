@@ -30,7 +30,7 @@ use crate::skill::route::Route;
 use crate::skill::schedule::Scheduled;
 use crate::tasks::Tasks;
 use crate::trajectory::Trajectory;
-use crate::update::Learner;
+use crate::update::{Learner, Tokens};
 use crate::warm_start;
 
 /// Key that tells the random draws of training rollouts from others.
@@ -320,8 +320,13 @@ impl Run<'_> {
         metrics.advantage = parts.shares();
         let scored = skills.as_mut().and_then(|scores| scores.plain.take()).map(|plain| (plain, 0));
         let scored = scored.or_else(|| self.learner.score_reference(&trajectories, &rows, recipe));
-        let (reference, total) = (scored.as_ref().map(|(reference, _)| &reference[..]), parts.total());
-        metrics.update = self.learner.update(&trajectories, &rows, &old, reference, &total, recipe, step - 1);
+        let total = parts.total();
+        let tokens = Tokens {
+            old: &old,
+            reference: scored.as_ref().map(|(reference, _)| &reference[..]),
+            advantages: &total,
+        };
+        metrics.update = self.learner.update(&trajectories, &rows, tokens, recipe, step - 1);
         metrics.update.reference_computed = scored.as_ref().map_or(0, |(_, computed)| *computed);
         metrics.collapse = collapse::signs(&metrics);
         metrics.seconds.update = clock.lap();

@@ -119,15 +119,11 @@ impl Learner {
 
     /// One training step: an update for each mini-batch of groups.
     ///
-    /// `old`, `reference` and `advantages` have one number for each response token; without a KL term,
-    /// `reference` is not used.
     pub fn update(
         &mut self,
         trajectories: &[Trajectory],
         rows: &[Row],
-        old: &[f64],
-        reference: Option<&[f64]>,
-        advantages: &[f64],
+        tokens: Tokens<'_>,
         recipe: &Recipe,
         step: u64,
     ) -> UpdateMetrics {
@@ -135,10 +131,10 @@ impl Learner {
         let temperature = recipe.rollout.temperature;
         let lr = recipe.optimizer.learning_rate * rate_factor(&recipe.optimizer, step, recipe.steps);
         let mut metrics = UpdateMetrics { learning_rate: lr, ..UpdateMetrics::default() };
-        let objective = Objective::new(recipe, old, advantages, reference);
+        let objective = Objective::new(recipe, tokens);
         for (i, packs) in parts.iter().enumerate() {
-            let tokens: usize = packs.iter().map(|p| p.numbers.len()).sum();
-            let weight = 1.0 / tokens.max(1) as f64;
+            let targets: usize = packs.iter().map(|p| p.numbers.len()).sum();
+            let weight = 1.0 / targets.max(1) as f64;
             self.grad.fill(0.0);
             for pack in packs {
                 let loss =
@@ -161,7 +157,7 @@ impl Learner {
         if let Some(average) = &mut self.average {
             blend(&mut average.weights, &self.policy.weights, recipe.skill.teacher_decay as f32);
         }
-        let n = old.len().max(1) as f64;
+        let n = tokens.old.len().max(1) as f64;
         for sum in [
             &mut metrics.policy_loss,
             &mut metrics.kl,
@@ -197,29 +193,39 @@ fn mini_batches(trajectories: &[Trajectory], rows: &[Row], recipe: &Recipe) -> V
         .collect()
 }
 
+/// What an update needs to know of the response tokens of a step, one number for each.
+#[derive(Clone, Copy)]
+pub struct Tokens<'a> {
+    /// Log-probability under the policy that sampled them.
+    pub old: &'a [f64],
+    /// Log-probability under the reference, if the loss compares with it.
+    pub reference: Option<&'a [f64]>,
+    /// Advantage.
+    pub advantages: &'a [f64],
+}
+
 /// The loss of a response token.
 struct Objective<'a> {
     clip: ClipRange,
     kl: f64,
     entropy: f64,
-    old: &'a [f64],
-    advantages: &'a [f64],
-    reference: Option<&'a [f64]>,
+    tokens: Tokens<'a>,
 }
 
 impl<'a> Objective<'a> {
-    fn new(recipe: &Recipe, old: &'a [f64], advantages: &'a [f64], reference: Option<&'a [f64]>) -> Self {
+    fn new(recipe: &Recipe, tokens: Tokens<'a>) -> Self {
         let l = &recipe.loss;
         let dual = if l.dual_clip == 0.0 { f64::INFINITY } else { l.dual_clip };
         let clip = ClipRange { low: l.clip_low, high: l.clip_high, dual };
-        Objective { clip, kl: l.kl, entropy: l.entropy, old, advantages, reference }
+        Objective { clip, kl: l.kl, entropy: l.entropy, tokens }
     }
 
     /// Gradient of `weight * (clipped loss + kl * k3 - entropy * H)`.
     fn grad(&self, n: usize, stats: TokenStats, weight: f64) -> TokenGrad {
         let logprob = stats.logprob as f64;
-        let mut slope = policy_loss(logprob, self.old[n], self.advantages[n], &self.clip).gradient;
-        if let Some(reference) = self.reference {
+        let mut slope =
+            policy_loss(logprob, self.tokens.old[n], self.tokens.advantages[n], &self.clip).gradient;
+        if let Some(reference) = self.tokens.reference {
             slope += self.kl * Divergence::K3.of(logprob, reference[n]).1;
         }
         TokenGrad { logprob: (slope * weight) as f32, entropy: (-self.entropy * weight) as f32 }
@@ -228,13 +234,13 @@ impl<'a> Objective<'a> {
     fn measure(&self, m: &mut UpdateMetrics, pack: &Pack, stats: &[TokenStats], first: bool) {
         for (stats, &n) in stats.iter().zip(&pack.numbers) {
             let logprob = stats.logprob as f64;
-            let loss = policy_loss(logprob, self.old[n], self.advantages[n], &self.clip);
+            let loss = policy_loss(logprob, self.tokens.old[n], self.tokens.advantages[n], &self.clip);
             m.policy_loss += loss.loss;
             m.entropy += stats.entropy as f64;
             m.clip_fraction += f64::from(loss.clipped);
             m.dual_clip_fraction += f64::from(loss.clipped_lower);
             m.ppo_kl += loss.divergence;
-            if let Some(reference) = self.reference {
+            if let Some(reference) = self.tokens.reference {
                 m.kl += Divergence::K3.of(logprob, reference[n]).0;
             }
             if first {

@@ -14,7 +14,7 @@ use super::tile::{Precision, kernels};
 const CHUNK_FLOATS: usize = 1 << 21;
 
 /// Rows held at the least: the weight is laid out anew for each lot of rows.
-const MIN_ROWS: usize = 4 * CHUNK;
+const MIN_ROWS: usize = 5 * CHUNK;
 
 /// Tokens of the vocabulary whose weights are laid out at once.
 const VOCAB_BLOCK: usize = 8192;
@@ -101,7 +101,9 @@ pub fn run(head: &Head<'_>, buffers: &mut HeadBuffers, mut grad: Option<HeadGrad
     }
     let d = head.hidden.len() / n;
     let vocab = head.weight.len() / d;
-    let rows = (CHUNK_FLOATS / vocab).max(MIN_ROWS).min(n);
+    // Lots of equal size: a small last one would lay out the weight for little.
+    let lots = n.div_ceil((CHUNK_FLOATS / vocab).max(MIN_ROWS));
+    let rows = n.div_ceil(lots);
     let mut stats = vec![TokenStats::default(); n];
     for first in (0..n).step_by(rows) {
         let end = n.min(first + rows);

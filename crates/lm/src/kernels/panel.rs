@@ -173,30 +173,64 @@ pub fn pack_plain(
     }
 }
 
+/// Side of the squares that are transposed in registers.
+const SQUARE: usize = 16;
+
+/// The transpose of a square: four times, rows `i` and `i + 8` are interleaved to rows `2 i` and `2 i + 1`,
+/// which rotates the bits of an element's place by one.
+#[inline(always)]
+fn transpose(mut square: [[u32; SQUARE]; SQUARE]) -> [[u32; SQUARE]; SQUARE] {
+    for _ in 0..SQUARE.ilog2() {
+        let before = square;
+        for i in 0..SQUARE / 2 {
+            let (a, b) = (before[i], before[i + SQUARE / 2]);
+            for j in 0..SQUARE / 2 {
+                (square[2 * i][2 * j], square[2 * i][2 * j + 1]) = (a[j], b[j]);
+                let (x, y) = (a[SQUARE / 2 + j], b[SQUARE / 2 + j]);
+                (square[2 * i + 1][2 * j], square[2 * i + 1][2 * j + 1]) = (x, y);
+            }
+        }
+    }
+    square
+}
+
+/// The words of [`SQUARE`] steps of a row of `m`, from step `step` on; zero behind its end.
+#[inline(always)]
+fn row_words(m: Matrix<'_>, row: usize, step: usize, depth: usize, format: Format) -> [u32; SQUARE] {
+    let mut words = [0; SQUARE];
+    match format {
+        Format::F32 => {
+            let x = m.row(row, step, SQUARE.min(depth - step));
+            match <&[f32; SQUARE]>::try_from(x) {
+                Ok(x) => words = x.map(f32::to_bits),
+                Err(_) => words.iter_mut().zip(x).for_each(|(word, x)| *word = x.to_bits()),
+            }
+        }
+        Format::Bf16 | Format::Widened => {
+            let x = m.row(row, 2 * step, (2 * SQUARE).min(depth - 2 * step));
+            let mut numbers = [0f32; 2 * SQUARE];
+            numbers[..x.len()].copy_from_slice(x);
+            for (word, x) in words.iter_mut().zip(numbers.as_chunks::<2>().0) {
+                *word = bf16_pair(x[0], x[1]);
+            }
+        }
+    }
+    words
+}
+
 /// One panel from `columns` rows of `m`.
 #[multiversion(targets = "simd")]
 pub fn pack_transposed(words: &mut [u32], m: Matrix<'_>, columns: usize, depth: usize, format: Format) {
-    // A square at a time: it is read along rows and written along columns while in the cache.
-    const SQUARE: usize = 16;
-    let steps = words.len() / COLUMNS;
-    if columns < COLUMNS {
-        words.fill(0);
-    }
-    for first in (0..steps).step_by(SQUARE) {
-        let count = SQUARE.min(steps - first);
-        for j in 0..columns {
-            match format {
-                Format::F32 => {
-                    for (s, x) in m.row(j, first, count).iter().enumerate() {
-                        words[(first + s) * COLUMNS + j] = x.to_bits();
-                    }
-                }
-                Format::Bf16 | Format::Widened => {
-                    let row = m.row(j, 2 * first, (2 * count).min(depth - 2 * first));
-                    for (s, x) in row.chunks(2).enumerate() {
-                        words[(first + s) * COLUMNS + j] = bf16_pair(x[0], x.get(1).copied().unwrap_or(0.0));
-                    }
-                }
+    // Few rows at a time, so that the processor foresees what is read.
+    for left in (0..COLUMNS).step_by(SQUARE) {
+        for step in (0..words.len() / COLUMNS).step_by(SQUARE) {
+            let square = std::array::from_fn(|j| match left + j < columns {
+                true => row_words(m, left + j, step, depth, format),
+                false => [0; SQUARE],
+            });
+            let steps = words[step * COLUMNS..].chunks_exact_mut(COLUMNS);
+            for (to, from) in steps.zip(transpose(square)) {
+                to[left..left + SQUARE].copy_from_slice(&from);
             }
         }
     }

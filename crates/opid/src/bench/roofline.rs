@@ -30,7 +30,7 @@ fn products(precision: Precision, repetitions: usize) -> f64 {
 /// Bytes per second of summing a large vector.
 fn reading(repetitions: usize) -> f64 {
     let data = vec![1u64; READ / 8];
-    let mut work = || std::hint::black_box(data.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
-    let measured: Vec<_> = (0..repetitions).map(|_| (READ as f64, time(&mut work).1)).collect();
+    let work = || std::hint::black_box(data.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
+    let measured: Vec<_> = (0..repetitions).map(|_| (READ as f64, time(work).1)).collect();
     Speed::of(&measured).per_cpu_second
 }

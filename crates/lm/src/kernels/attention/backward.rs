@@ -175,10 +175,10 @@ unsafe fn block_backward(
                     s.dscores.as_mut_ptr().add(at),
                 );
             }
-            for i in t..t + m {
+            for (i, delta) in delta.iter().enumerate().take(t + m).skip(t) {
                 let row = i * DEPTH..(i + 1) * DEPTH;
                 let (p, dp) = (&mut s.weights[row.clone()], &mut s.dscores[row]);
-                score_grad(p, dp, (from, seen(i), to), heads.scale(), lse(i), delta[i]);
+                score_grad(p, dp, (from, seen(i), to), heads.scale(), lse(i), *delta);
             }
             if end <= from {
                 if nth == 0 {

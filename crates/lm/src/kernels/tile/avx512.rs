@@ -4,10 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{COLUMNS, DEPTH, Family, ROWS, family};
 
-/// Up to this many rows, the kernel is faster than memory gives it the right operand.
-const FEW: usize = 8;
-
-/// Steps that the right operand is fetched ahead of its use then.
+/// Steps that the right operand is fetched ahead of its use.
 const AHEAD: usize = 32;
 
 /// How one step multiplies.
@@ -114,16 +111,14 @@ unsafe fn tile<O: Operation, const M: usize, const RS: usize, const KS: usize>(
         }
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
         for _ in 0..steps {
-            // Few rows: the panel streams from memory, beyond pages that the processor prefetches from.
-            if M <= FEW {
-                _mm_prefetch(b.wrapping_add(AHEAD * COLUMNS).cast(), _MM_HINT_T0);
-                _mm_prefetch(b.wrapping_add(AHEAD * COLUMNS + COLUMNS / 2).cast(), _MM_HINT_T0);
-            }
+            // The first tile of a panel finds it in memory, beyond pages that the processor prefetches from.
+            _mm_prefetch(b.wrapping_add(AHEAD * COLUMNS).cast(), _MM_HINT_T0);
+            _mm_prefetch(b.wrapping_add(AHEAD * COLUMNS + COLUMNS / 2).cast(), _MM_HINT_T0);
             let (left, right) = (O::columns(b), O::columns(b.add(COLUMNS / 2)));
-            for i in 0..M {
+            for (i, [sum_left, sum_right]) in sums.iter_mut().enumerate() {
                 let word = a.add(i * RS);
-                sums[i][0] = O::add(sums[i][0], word, left);
-                sums[i][1] = O::add(sums[i][1], word, right);
+                *sum_left = O::add(*sum_left, word, left);
+                *sum_right = O::add(*sum_right, word, right);
             }
             a = a.add(KS * O::WORDS);
             b = b.add(COLUMNS);
