@@ -1,8 +1,7 @@
 //! Signs in the metrics of a training step that the policy is falling apart, in plain words.
 //!
 //! Under its own advice a policy can degenerate to malformed actions: whole groups fail alike, their outcome
-//! advantage is 0, and only the skill term is left (docs/results.md). The bounds are far from what healthy runs
-//! show there.
+//! advantage is 0, and only the skill term is left (docs/results.md). The bounds are judgement, not measurement.
 
 use crate::metrics::StepMetrics;
 
