@@ -14,7 +14,9 @@ struct Cli {
 }
 
 fn main() -> std::process::ExitCode {
-    match Cli::parse().command.run() {
+    let command = Cli::parse().command;
+    let checked = opid_lm::kernels::tile::check_override().map_err(anyhow::Error::msg);
+    match checked.and_then(|()| command.run()) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", explain(&error));

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::error::{LoadError, read_json};
+use crate::kernels::attention::MAX_HEAD_DIM;
 
 /// Which family of decoder a checkpoint belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,12 @@ impl ModelConfig {
         }
         if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim {} is odd, but rotary embeddings turn pairs", self.head_dim));
+        }
+        if self.head_dim > MAX_HEAD_DIM {
+            return Err(format!(
+                "head_dim {} is larger than {MAX_HEAD_DIM}, which attention is made for",
+                self.head_dim
+            ));
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
             return Err(format!("rope_theta is {}", self.rope_theta));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{json_lines, opid};
+use crate::{json_lines, opid, program, run};
 
 const MICRO: &str = r#"
 name = "micro"
@@ -201,4 +201,15 @@ fn missing_models_and_data_are_explained() {
     assert!(!place.path().join("runs").exists(), "nothing is left behind");
     let result = opid(place.path(), &["eval", "empty", "--temperature", "-1"]);
     assert!(!result.success, "{}", result.out);
+}
+
+#[test]
+fn unknown_kernels_are_refused() {
+    let place = tempfile::tempdir().expect("a folder");
+    let result = run(program(place.path()).env("OPID_KERNELS", "abacus").arg("config"));
+    assert!(
+        result.refused().contains("OPID_KERNELS is \"abacus\"; this processor has portable"),
+        "{}",
+        result.err
+    );
 }

@@ -122,6 +122,17 @@ fn pieces(rows: &mut [f32], width: usize, count: usize) -> Vec<&mut [f32]> {
     all
 }
 
+/// The head over the normalised rows that predict targets.
+fn head_of<'a>(model: &'a Model, hidden: &'a [f32], batch: &'a TreeBatch, temperature: f32) -> Head<'a> {
+    Head {
+        hidden,
+        weight: &model.weights[model.layout.head.clone()],
+        tokens: batch.target_tokens(),
+        temperature,
+        precision: model.precision,
+    }
+}
+
 impl Workspace {
     /// An empty workspace for models of the architecture of `model`.
     pub fn new(model: &Model) -> Self {
@@ -151,13 +162,7 @@ impl Workspace {
         self.forward(model, batch, false);
         self.gather(model, batch);
         let n = batch.targets() * model.config.hidden_size;
-        let head = Head {
-            hidden: self.hidden_normed.get(n),
-            weight: &model.weights[model.layout.head.clone()],
-            tokens: batch.target_tokens(),
-            temperature,
-            precision: model.precision,
-        };
+        let head = head_of(model, self.hidden_normed.get(n), batch, temperature);
         head::run(&head, &mut self.head, None)
     }
 
@@ -178,13 +183,7 @@ impl Workspace {
         self.forward(model, batch, true);
         self.gather(model, batch);
         let n = batch.targets() * model.config.hidden_size;
-        let head = Head {
-            hidden: self.hidden_normed.get(n),
-            weight: &model.weights[model.layout.head.clone()],
-            tokens: batch.target_tokens(),
-            temperature,
-            precision: model.precision,
-        };
+        let head = head_of(model, self.hidden_normed.get(n), batch, temperature);
         let weight = &mut grad[model.layout.head.clone()];
         let grads = HeadGrad { hidden: self.dhidden.take(n), weight, loss };
         let stats = head::run(&head, &mut self.head, Some(grads));

@@ -23,6 +23,9 @@ pub use forward::{forward, with_tiles};
 /// Query rows of one piece of work.
 const BLOCK: usize = 4 * ROWS;
 
+/// Widest head: a row of queries is a row of a tile.
+pub const MAX_HEAD_DIM: usize = DEPTH;
+
 /// Head counts and width.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
