@@ -40,6 +40,7 @@ impl Workspace {
             self.layers.resize_with(sets, Default::default);
         }
         let format = kernels().weight_format(model.precision);
+        self.outputs.all(batch);
         let (rope, panels) = (&self.rope, &mut self.weights);
         let x = self.x.take(n * d);
         embedding::forward(x, &w[model.layout.embedding.clone()], batch.tokens(), d);
@@ -83,6 +84,15 @@ impl Workspace {
             let lse = saved.lse.take(n * heads.query);
             let attended = saved.attended.take(n * qw);
             attention::forward(attended, lse, qkv, batch, (heads, format), &mut self.keys);
+            // Without a backward pass, only rows that predict targets matter behind the last attention.
+            let n = if !keep && l + 1 == model.config.num_layers {
+                let wanted = self.outputs.select(batch);
+                keep_rows(x, d, wanted);
+                keep_rows(attended, qw, wanted);
+                wanted.len()
+            } else {
+                n
+            };
             pieces(x, d, n)
                 .into_par_iter()
                 .zip(pieces(attended, qw, n))
@@ -104,5 +114,13 @@ impl Workspace {
                     });
                 });
         }
+    }
+}
+
+/// Moves the given rows, in ascending order, to the front.
+fn keep_rows(x: &mut [f32], width: usize, rows: &[u32]) {
+    for (to, &from) in rows.iter().enumerate() {
+        let from = from as usize * width;
+        x.copy_within(from..from + width, to * width);
     }
 }

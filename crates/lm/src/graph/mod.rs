@@ -28,6 +28,7 @@ pub struct Workspace {
     head_panels: Vec<HeadPanels>,
     inputs: Panels,
     head: HeadBuffers,
+    outputs: Outputs,
     x: Buffer<f32>,
     normed: Buffer<f32>,
     act: Buffer<f32>,
@@ -38,6 +39,35 @@ pub struct Workspace {
     hidden: Buffer<f32>,
     hidden_normed: Buffer<f32>,
     dhidden: Buffer<f32>,
+}
+
+/// Which rows the last layer puts out, and where the rows of the targets are among them.
+#[derive(Debug, Default)]
+struct Outputs {
+    /// The rows put out, ascending.
+    rows: Vec<u32>,
+    /// For each target, the place of its row.
+    places: Vec<u32>,
+}
+
+impl Outputs {
+    /// All rows of the batch, each in its place.
+    fn all(&mut self, batch: &TreeBatch) {
+        self.places.clear();
+        self.places.extend_from_slice(batch.target_rows());
+    }
+
+    /// Only rows that predict targets.
+    fn select(&mut self, batch: &TreeBatch) -> &[u32] {
+        self.rows.clear();
+        self.rows.extend_from_slice(batch.target_rows());
+        self.rows.sort_unstable();
+        self.rows.dedup();
+        for (place, row) in self.places.iter_mut().zip(batch.target_rows()) {
+            *place = self.rows.partition_point(|r| r < row) as u32;
+        }
+        &self.rows
+    }
 }
 
 /// What one layer saves for the backward pass.
@@ -144,6 +174,7 @@ impl Workspace {
             head_panels: Vec::new(),
             inputs: Panels::default(),
             head: HeadBuffers::default(),
+            outputs: Outputs::default(),
             x: Buffer::new(),
             normed: Buffer::new(),
             act: Buffer::new(),
@@ -196,7 +227,7 @@ impl Workspace {
         let d = model.config.hidden_size;
         let x = self.x.get(batch.rows() * d);
         let hidden = self.hidden.take(batch.targets() * d);
-        for (row, &source) in hidden.chunks_exact_mut(d).zip(batch.target_rows()) {
+        for (row, &source) in hidden.chunks_exact_mut(d).zip(&self.outputs.places) {
             row.copy_from_slice(&x[source as usize * d..(source as usize + 1) * d]);
         }
         let normed = self.hidden_normed.take(batch.targets() * d);
