@@ -29,6 +29,11 @@ pub fn window(turn: usize, most: usize) -> Range<usize> {
     turn.saturating_sub(most)..turn
 }
 
+/// The number of tokens that two prompts begin with alike.
+pub fn in_common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// What is left out of a prompt that is too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -15,7 +15,7 @@ use opid_lm::sampling::{Sampling, choose};
 use rayon::prelude::*;
 
 use crate::dialogue::{Dialogue, DialogueError};
-use crate::layout::Layout;
+use crate::layout::{Layout, in_common};
 use crate::prompt::Scene;
 use crate::recipe::{InvalidMeans, Recipe};
 use crate::trajectory::{Ending, Trajectory, Turn};
@@ -316,9 +316,4 @@ impl Slot {
         self.parts.insert(0, prompt[from..].to_vec());
         self.pending = self.parts.pop().unwrap_or_default();
     }
-}
-
-/// The number of tokens that two prompts begin with alike.
-fn in_common(a: &[u32], b: &[u32]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use crate::demonstration::{Demonstration, Noise, play, tokenize};
 use crate::dialogue::{Dialogue, DialogueError};
-use crate::layout::{Layout, window};
+use crate::layout::{Layout, in_common, window};
 use crate::packing::{Pack, Packer};
 use crate::prompt::{PromptError, Prompts, Scene};
 use crate::recipe::{Recipe, Stage, WarmStart};
@@ -305,7 +305,7 @@ fn pack(examples: &[Example], observation_weight: f64, budget: usize) -> (Vec<Pa
             let mut known = 0;
             if example.trajectory.layout == Layout::Window {
                 node = packer.start();
-                known = turn.prompt.iter().zip(before).take_while(|(a, b)| a == b).count().max(1);
+                known = in_common(&turn.prompt, before).max(1);
                 before = &turn.prompt;
             }
             for branch in example.branches.iter().filter(|b| b.turn == i) {

@@ -1,10 +1,8 @@
 //! `opid analyze`: skills for the stored episodes of a run.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use opid::recipe::Recipe;
 use opid::record::{stored, stored_steps};
 use opid::skill::analyzer::{self, Analyses, Analysis, AnalyzerError};
@@ -12,6 +10,7 @@ use opid::skill::replay::Recorded;
 use opid::trajectory::Trajectory;
 use serde_json::{Value, json};
 
+use super::json_lines::JsonLines;
 use super::print;
 use crate::display::{causes, usage};
 
@@ -47,13 +46,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let recipe = Recipe::read(Some(&config), &changes)?;
     let steps = steps(&args.run, &args.step)?;
     let analyzer = analyzer::open(&recipe)?;
-    let mut recording = args.record.as_deref().map(Recording::create).transpose()?;
+    let mut recording = args.record.as_deref().map(JsonLines::create).transpose()?;
     for step in steps {
         let trajectories: Vec<Trajectory> =
             stored(&args.run, step)?.into_iter().map(|stored| stored.trajectory).collect();
         let analyses = analyzer.analyze(step, &trajectories)?;
         if let Some(recording) = &mut recording {
-            recording.add(step, &trajectories, &analyses)?;
+            let results = trajectories.iter().zip(&analyses.results);
+            recording.add(results.map(|(t, result)| Recorded::new(step, t, result.as_ref().ok())))?;
         }
         print(&match args.json {
             true => format!("{}\n", as_json(step, &trajectories, &analyses)),
@@ -150,28 +150,4 @@ fn as_json(step: u64, trajectories: &[Trajectory], analyses: &Analyses) -> Value
     };
     let episodes: Vec<Value> = trajectories.iter().zip(&analyses.results).map(episode).collect();
     json!({ "step": step, "episodes": episodes, "failures": analyses.failures(), "analyzer": analyses.usage })
-}
-
-/// The file of a recording.
-struct Recording<'a> {
-    path: &'a Path,
-    out: BufWriter<File>,
-}
-
-impl<'a> Recording<'a> {
-    fn create(path: &'a Path) -> anyhow::Result<Self> {
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Recording { path, out: BufWriter::new(file) })
-    }
-
-    fn add(&mut self, step: u64, trajectories: &[Trajectory], analyses: &Analyses) -> anyhow::Result<()> {
-        let mut write = || -> std::io::Result<()> {
-            for (t, result) in trajectories.iter().zip(&analyses.results) {
-                serde_json::to_writer(&mut self.out, &Recorded::new(step, t, result.as_ref().ok()))?;
-                self.out.write_all(b"\n")?;
-            }
-            self.out.flush()
-        };
-        write().with_context(|| format!("cannot write {}", self.path.display()))
-    }
 }

@@ -1,11 +1,8 @@
 //! `opid eval`: a model plays every task of a list once.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
 use opid::evaluate::{EVALUATION, Report, evaluate};
 use opid::policy::open_policy;
 use opid::recipe::Recipe;
@@ -16,6 +13,7 @@ use opid::train::Event;
 use opid::trajectory::Trajectory;
 use serde::Serialize;
 
+use super::json_lines::JsonLines;
 use super::print;
 use crate::display::{Display, rate};
 
@@ -89,7 +87,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let split = recipe.evaluation.split.as_str();
     let panel = tasks.panel(split, recipe.evaluation.games)?;
     let policy = open_policy(&model.folder, &recipe)?;
-    let mut file = args.trajectories.as_deref().map(Episodes::create).transpose()?;
+    let mut file = args.trajectories.as_deref().map(JsonLines::create).transpose()?;
     let mut evaluations = Vec::new();
     for &temperature in &recipe.evaluation.temperatures {
         let start = Instant::now();
@@ -100,7 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             |done| display.borrow_mut().show(Event::Sampling { purpose: "evaluation", done, total });
         let (report, played) = evaluate(&policy.model, &policy.dialogue, &panel, &settings, &progress)?;
         if let Some(file) = &mut file {
-            file.add(temperature, &played)?;
+            file.add(played.iter().map(|trajectory| Record { temperature, trajectory }))?;
         }
         evaluations.push(Evaluation { temperature, seconds: start.elapsed().as_secs_f64(), report });
     }
@@ -154,30 +152,6 @@ impl Answer<'_> {
             text.push('\n');
         }
         text
-    }
-}
-
-/// The file that the episodes go to.
-struct Episodes<'a> {
-    path: &'a Path,
-    out: BufWriter<File>,
-}
-
-impl<'a> Episodes<'a> {
-    fn create(path: &'a Path) -> anyhow::Result<Self> {
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Episodes { path, out: BufWriter::new(file) })
-    }
-
-    fn add(&mut self, temperature: f32, played: &[Trajectory]) -> anyhow::Result<()> {
-        let mut write = || -> std::io::Result<()> {
-            for trajectory in played {
-                serde_json::to_writer(&mut self.out, &Record { temperature, trajectory })?;
-                self.out.write_all(b"\n")?;
-            }
-            self.out.flush()
-        };
-        write().with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod eval;
 mod generate;
+mod json_lines;
 mod play;
 mod sft;
 mod train;

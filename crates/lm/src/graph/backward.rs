@@ -26,7 +26,16 @@ impl Workspace {
         let targets = batch.targets() * d;
         let (final_norm, back) = (model.layout.final_norm.clone(), self.hidden_normed.take(targets));
         let (dhidden, hidden) = (self.dhidden.get(targets), self.hidden.get(targets));
-        norm::backward(back, None, &mut grad[final_norm.clone()], dhidden, hidden, &w[final_norm], eps);
+        let norm_grads = self.norm_grads.take(batch.targets().div_ceil(CHUNK) * d);
+        back.par_chunks_mut(CHUNK * d)
+            .zip(dhidden.par_chunks(CHUNK * d))
+            .zip(hidden.par_chunks(CHUNK * d))
+            .zip(norm_grads.par_chunks_mut(d))
+            .for_each(|(((back, dhidden), hidden), dw)| {
+                dw.fill(0.0);
+                norm::backward(back, None, dw, dhidden, hidden, &w[final_norm.clone()], eps);
+            });
+        bias::backward(&mut grad[final_norm.clone()], norm_grads);
         dx.fill(0.0);
         for (row, &source) in back.chunks_exact(d).zip(batch.target_rows()) {
             bias::backward(&mut dx[source as usize * d..][..d], row);
@@ -52,7 +61,7 @@ impl Workspace {
                 .zip(norm_grads.par_chunks_mut(d))
                 .for_each(|(((((((dx_next, dx), gate_up), act), normed), dout), middle), dw)| {
                     let rows = dx.len() / d;
-                    with_scratch([rows * f, rows * d, 0], |[dact, dnormed, _]| {
+                    with_scratch([rows * f, rows * d], |[dact, dnormed]| {
                         product(Output::set(dact, f), Matrix::new(dx, d), rows, &panels.down);
                         swiglu::backward(gate_up, act, dact, f);
                         norm::forward(normed, middle, &w[layer.mlp_norm.clone()], eps);
@@ -126,7 +135,7 @@ impl Workspace {
                         bias::backward(dbias, dqkv);
                     }
                     norm::forward(normed, input, &w[layer.attention_norm.clone()], eps);
-                    with_scratch([rows * d, 0, 0], |[dnormed, ..]| {
+                    with_scratch([rows * d], |[dnormed]| {
                         product(Output::set(dnormed, d), Matrix::new(dqkv, width), rows, &panels.qkv);
                         norm::backward(
                             dx_next,

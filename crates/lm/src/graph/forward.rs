@@ -19,9 +19,16 @@ thread_local! {
         const { RefCell::new([Buffer::new(), Buffer::new(), Buffer::new()]) };
 }
 
-/// Calls `work` with three buffers of this thread, of the lengths given.
-pub(super) fn with_scratch<R>(lens: [usize; 3], work: impl FnOnce([&mut [f32]; 3]) -> R) -> R {
-    SCRATCH.with_borrow_mut(|[a, b, c]| work([a.take(lens[0]), b.take(lens[1]), c.take(lens[2])]))
+/// Calls `work` with up to three buffers of this thread, of the lengths given.
+pub(super) fn with_scratch<R, const N: usize>(
+    lens: [usize; N],
+    work: impl FnOnce([&mut [f32]; N]) -> R,
+) -> R {
+    const { assert!(N <= 3) };
+    SCRATCH.with_borrow_mut(|buffers| {
+        let mut buffers = buffers.iter_mut();
+        work(lens.map(|len| buffers.next().map_or(&mut [][..], |buffer| buffer.take(len))))
+    })
 }
 
 impl Workspace {
@@ -40,7 +47,7 @@ impl Workspace {
             self.layers.resize_with(sets, Default::default);
         }
         let format = kernels().weight_format(model.precision);
-        self.outputs.all(batch);
+        self.outputs.choose(batch, keep);
         let (rope, panels) = (&self.rope, &mut self.weights);
         let x = self.x.take(n * d);
         embedding::forward(x, &w[model.layout.embedding.clone()], batch.tokens(), d);
@@ -62,7 +69,7 @@ impl Workspace {
                     if keep {
                         input.copy_from_slice(x);
                     }
-                    with_scratch([x.len(), 0, 0], |[normed, ..]| {
+                    with_scratch([x.len()], |[normed]| {
                         norm::forward(normed, x, &w[layer.attention_norm.clone()], eps);
                         product(
                             Output::set(qkv, width),
@@ -86,10 +93,9 @@ impl Workspace {
             attention::forward(attended, lse, qkv, batch, (heads, format), &mut self.keys);
             // Without a backward pass, only rows that predict targets matter behind the last attention.
             let n = if !keep && l + 1 == model.config.num_layers {
-                let wanted = self.outputs.select(batch);
-                keep_rows(x, d, wanted);
-                keep_rows(attended, qw, wanted);
-                wanted.len()
+                keep_rows(x, d, &self.outputs.rows);
+                keep_rows(attended, qw, &self.outputs.rows);
+                self.outputs.rows.len()
             } else {
                 n
             };

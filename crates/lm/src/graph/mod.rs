@@ -3,6 +3,8 @@
 //! A layer is a few passes over the batch; each pass takes pieces of [`CHUNK`] rows through all that
 //! depends on these rows alone, so that what one kernel writes the next finds in the cache.
 
+use rayon::prelude::*;
+
 use crate::batch::TreeBatch;
 use crate::kernels::attention::HeadPanels;
 use crate::kernels::buffer::Buffer;
@@ -44,29 +46,26 @@ pub struct Workspace {
 /// Which rows the last layer puts out, and where the rows of the targets are among them.
 #[derive(Debug, Default)]
 struct Outputs {
-    /// The rows put out, ascending.
+    /// The rows put out, ascending, where these are not all.
     rows: Vec<u32>,
     /// For each target, the place of its row.
     places: Vec<u32>,
 }
 
 impl Outputs {
-    /// All rows of the batch, each in its place.
-    fn all(&mut self, batch: &TreeBatch) {
-        self.places.clear();
-        self.places.extend_from_slice(batch.target_rows());
-    }
-
-    /// Only rows that predict targets.
-    fn select(&mut self, batch: &TreeBatch) -> &[u32] {
+    /// All rows of a batch, or only those that predict targets.
+    fn choose(&mut self, batch: &TreeBatch, all: bool) {
         self.rows.clear();
-        self.rows.extend_from_slice(batch.target_rows());
-        self.rows.sort_unstable();
-        self.rows.dedup();
-        for (place, row) in self.places.iter_mut().zip(batch.target_rows()) {
-            *place = self.rows.partition_point(|r| r < row) as u32;
+        self.places.clear();
+        if all {
+            self.places.extend_from_slice(batch.target_rows());
+        } else {
+            self.rows.extend_from_slice(batch.target_rows());
+            self.rows.sort_unstable();
+            self.rows.dedup();
+            let place = |row: &u32| self.rows.partition_point(|r| r < row) as u32;
+            self.places.extend(batch.target_rows().iter().map(place));
         }
-        &self.rows
     }
 }
 
@@ -227,11 +226,15 @@ impl Workspace {
         let d = model.config.hidden_size;
         let x = self.x.get(batch.rows() * d);
         let hidden = self.hidden.take(batch.targets() * d);
-        for (row, &source) in hidden.chunks_exact_mut(d).zip(&self.outputs.places) {
-            row.copy_from_slice(&x[source as usize * d..(source as usize + 1) * d]);
-        }
         let normed = self.hidden_normed.take(batch.targets() * d);
         let weight = &model.weights[model.layout.final_norm.clone()];
-        norm::forward(normed, hidden, weight, model.config.rms_norm_eps as f32);
+        let places = self.outputs.places.par_chunks(CHUNK);
+        let pieces = hidden.par_chunks_mut(CHUNK * d).zip(normed.par_chunks_mut(CHUNK * d)).zip(places);
+        pieces.for_each(|((hidden, normed), places)| {
+            for (row, &source) in hidden.chunks_exact_mut(d).zip(places) {
+                row.copy_from_slice(&x[source as usize * d..(source as usize + 1) * d]);
+            }
+            norm::forward(normed, hidden, weight, model.config.rms_norm_eps as f32);
+        });
     }
 }

@@ -123,21 +123,23 @@ pub fn recipe_model() -> ModelConfig {
 pub fn small(name: &str, config: &ModelConfig, extent: Extent) -> Result<Vec<Figure>, ThreadsError> {
     let mut figures = Vec::new();
     for (precision, label) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
-        let (train, score, (prefill, decode)) = on_threads(1, || {
+        let (trained, scored, (prefill, decode)) = on_threads(1, || {
             let mut model = random(config, precision);
             let batch = batch(config, extent);
             let generated = generate(&model, extent);
             let scored = score(&model, &batch, extent);
             (train(&mut model, &batch, extent, MomentFormat::F32), scored, generated)
         })?;
-        for (work, speed) in [("train", train), ("score", score), ("prefill", prefill), ("decode", decode)] {
+        for (work, speed) in [("train", trained), ("score", scored), ("prefill", prefill), ("decode", decode)]
+        {
             figures.push(Figure::speed(format!("{work}/{name}/{label}"), speed));
         }
         if precision == Precision::F32 {
             let two = on_threads(2, || {
-                train_again(&mut random(config, precision), &batch(config, extent), extent)
+                train(&mut random(config, precision), &batch(config, extent), extent, MomentFormat::F32)
             })?;
-            figures.push(Figure::ratio(&format!("threads/train/{name}"), two.per_second / train.per_second));
+            figures
+                .push(Figure::ratio(&format!("threads/train/{name}"), two.per_second / trained.per_second));
         }
     }
     Ok(figures)
@@ -199,11 +201,6 @@ fn batch(config: &ModelConfig, extent: Extent) -> TreeBatch {
         builder.score(first, &tokens[1..]);
     }
     builder.build()
-}
-
-/// Training in f32 moments.
-fn train_again(model: &mut Model, batch: &TreeBatch, extent: Extent) -> Speed {
-    train(model, batch, extent, MomentFormat::F32)
 }
 
 /// Speed of forward, backward, clipping and AdamW.

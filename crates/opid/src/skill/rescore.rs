@@ -142,7 +142,7 @@ impl Rescorer<'_> {
         result: &mut SkillScores,
         played: &Played<'_>,
     ) -> Result<Vec<(usize, Block)>, DialogueError> {
-        let Played { t, rows, routes, .. } = *played;
+        let Played { t, routes, .. } = *played;
         let Some(last) = routes.iter().rposition(|r| r.episode) else { return Ok(Vec::new()) };
         let opening = self.dialogue.prompt(played.scene(0, Block::Episode))?.tokens;
         let mut length = 0;
@@ -156,8 +156,7 @@ impl Rescorer<'_> {
             }
             node = packer.extend(node, prompt);
             node = if routes[i].episode {
-                result.episode.rows += 1;
-                packer.score(node, &turn.response, rows[i].tokens.clone())
+                result.add(packer, node, played, i, Block::Episode)
             } else {
                 packer.extend(node, &turn.response)
             };
@@ -306,8 +305,8 @@ impl<'a> Played<'a> {
 }
 
 impl SkillScores {
-    /// Adds the response of turn `i` after `node` as a row scored under a skill.
-    fn add(&mut self, packer: &mut Packer, node: Node, played: &Played<'_>, i: usize, kind: Block) {
+    /// Adds the response of turn `i` after `node` as a row scored under a skill; returns where it ends.
+    fn add(&mut self, packer: &mut Packer, node: Node, played: &Played<'_>, i: usize, kind: Block) -> Node {
         let total = self.step.logprobs.len();
         let tokens = played.rows[i].tokens.clone();
         let (scores, numbers) = match kind {
@@ -315,7 +314,7 @@ impl SkillScores {
             Block::Step => (&mut self.step, tokens.start + total..tokens.end + total),
         };
         scores.rows += 1;
-        packer.score(node, &played.t.turns[i].response, numbers);
+        packer.score(node, &played.t.turns[i].response, numbers)
     }
 }
 

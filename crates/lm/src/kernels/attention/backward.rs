@@ -12,6 +12,9 @@ use crate::kernels::panel::{Matrix, Panels, pack_plain, pack_rows, steps};
 use crate::kernels::tile::{COLUMNS, DEPTH, Format, Layout, ROWS, kernels};
 use crate::kernels::{SharedMut, math};
 
+/// Floats that one piece of work zeroes.
+const FILL: usize = 1 << 16;
+
 /// What the backward pass reads, all saved by the forward pass but `dout`.
 pub struct Saved<'a> {
     /// Prepared queries, keys and values.
@@ -74,7 +77,7 @@ pub fn backward(
     (heads, format): (Heads, Format),
     panels: &mut Vec<HeadPanels>,
 ) {
-    dqkv.fill(0.0);
+    dqkv.par_chunks_mut(FILL).for_each(|part| part.fill(0.0));
     let (n, hd) = (batch.rows(), heads.dim);
     let rows = Matrix::new(saved.qkv, heads.qkv_width());
     panels.resize_with(heads.kv.max(panels.len()), Default::default);
@@ -153,27 +156,13 @@ unsafe fn block_backward(
             let at = t * DEPTH;
             // SAFETY: the strips hold BLOCK rows of DEPTH words, the panels all rows of the batch.
             unsafe {
-                let panel = base / COLUMNS;
-                let keys = panels.keys_transposed.panel(panel, 0).as_ptr();
-                score(
-                    s.queries.as_ptr().add(at),
-                    keys,
-                    from..end,
-                    m,
-                    hd,
-                    format,
-                    s.weights.as_mut_ptr().add(at),
-                );
-                let values = panels.values_transposed.panel(panel, 0).as_ptr();
-                score(
-                    s.dout.as_ptr().add(at),
-                    values,
-                    from..end,
-                    m,
-                    hd,
-                    format,
-                    s.dscores.as_mut_ptr().add(at),
-                );
+                let (keys, values) = (&panels.keys_transposed, &panels.values_transposed);
+                for (left, right, to) in
+                    [(&s.queries, keys, &mut s.weights), (&s.dout, values, &mut s.dscores)]
+                {
+                    let panel = right.panel(base / COLUMNS, 0).as_ptr();
+                    score(left.as_ptr().add(at), panel, from..end, m, hd, format, to.as_mut_ptr().add(at));
+                }
             }
             for (i, delta) in delta.iter().enumerate().take(t + m).skip(t) {
                 let row = i * DEPTH..(i + 1) * DEPTH;

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{COLUMNS, DEPTH, Family, ROWS, family};
+use super::{COLUMNS, DEPTH, Family, ROWS, families, family, kernel};
 
 /// Steps that the right operand is fetched ahead of its use.
 const AHEAD: usize = 32;
@@ -147,38 +147,18 @@ unsafe fn tile<O: Operation, const M: usize, const RS: usize, const KS: usize>(
     }
 }
 
-macro_rules! kernel {
-    ($name:ident, $operation:ty, $features:literal) => {
-        #[target_feature(enable = $features)]
-        unsafe fn $name<const M: usize, const RS: usize, const KS: usize>(
-            steps: usize,
-            a: *const u32,
-            b: *const u32,
-            c: *mut f32,
-            ldc: usize,
-            columns: usize,
-            add: bool,
-        ) {
-            // SAFETY: as promised to this function.
-            unsafe { tile::<$operation, M, RS, KS>(steps, a, b, c, ldc, columns, add) }
-        }
-    };
-}
-
-kernel!(f32_tile, F32Step, "avx512f");
-kernel!(bf16_tile, Bf16Step, "avx512f,avx512bf16");
-kernel!(widened_tile, WidenedStep, "avx512f");
+kernel!(f32_tile, [F32Step], "avx512f");
+kernel!(bf16_tile, [Bf16Step], "avx512f,avx512bf16");
+kernel!(widened_tile, [WidenedStep], "avx512f");
 
 /// f32 kernels by layout.
-pub const F32: [Family; 3] =
-    [family!(f32_tile, DEPTH, 1), family!(f32_tile, 1, ROWS), family!(f32_tile, 1, DEPTH)];
+pub const F32: [Family; 3] = families!(f32_tile);
 
 /// bf16 kernels by layout.
-pub const BF16: [Family; 3] =
-    [family!(bf16_tile, DEPTH, 1), family!(bf16_tile, 1, ROWS), family!(bf16_tile, 1, DEPTH)];
+pub const BF16: [Family; 3] = families!(bf16_tile);
 
 /// f32 by bf16.
-pub const WIDENED: Family = family!(widened_tile, DEPTH, 1);
+pub const WIDENED: Family = family!(widened_tile, Rows);
 
 /// Whether this processor multiplies bf16 pairs at the rate of f32, hence twice as many numbers.
 ///

@@ -186,19 +186,50 @@ pub fn exercise(precision: Precision, times: usize) -> f64 {
     (2 * ROWS * COLUMNS * depth * times) as f64
 }
 
-/// A family of kernels in one array, for every number of rows.
+/// A kernel's entry point, compiled for some instructions: `tile::<FIRST..., M, RS, KS>`.
+macro_rules! kernel {
+    ($name:ident, [$($first:tt),*] $(, $features:literal)?) => {
+        $(#[target_feature(enable = $features)])?
+        unsafe fn $name<const M: usize, const RS: usize, const KS: usize>(
+            steps: usize,
+            a: *const u32,
+            b: *const u32,
+            c: *mut f32,
+            ldc: usize,
+            columns: usize,
+            add: bool,
+        ) {
+            // SAFETY: as promised to this function.
+            unsafe { tile::<$($first,)* M, RS, KS>(steps, a, b, c, ldc, columns, add) }
+        }
+    };
+}
+use kernel;
+
+/// A family of kernels, for every number of rows, in one [`Layout`].
 macro_rules! family {
-    ($kernel:ident, $($argument:tt),*) => {
+    ($kernel:ident, Rows) => { family!($kernel, DEPTH, 1) };
+    ($kernel:ident, Columns) => { family!($kernel, 1, ROWS) };
+    ($kernel:ident, Transposed) => { family!($kernel, 1, DEPTH) };
+    ($kernel:ident, $($stride:tt),*) => {
         [
-            $kernel::<1, $($argument),*>, $kernel::<2, $($argument),*>, $kernel::<3, $($argument),*>,
-            $kernel::<4, $($argument),*>, $kernel::<5, $($argument),*>, $kernel::<6, $($argument),*>,
-            $kernel::<7, $($argument),*>, $kernel::<8, $($argument),*>, $kernel::<9, $($argument),*>,
-            $kernel::<10, $($argument),*>, $kernel::<11, $($argument),*>, $kernel::<12, $($argument),*>,
-            $kernel::<13, $($argument),*>, $kernel::<14, $($argument),*>,
+            $kernel::<1, $($stride),*>, $kernel::<2, $($stride),*>, $kernel::<3, $($stride),*>,
+            $kernel::<4, $($stride),*>, $kernel::<5, $($stride),*>, $kernel::<6, $($stride),*>,
+            $kernel::<7, $($stride),*>, $kernel::<8, $($stride),*>, $kernel::<9, $($stride),*>,
+            $kernel::<10, $($stride),*>, $kernel::<11, $($stride),*>, $kernel::<12, $($stride),*>,
+            $kernel::<13, $($stride),*>, $kernel::<14, $($stride),*>,
         ]
     };
 }
 use family;
+
+/// The families of a kernel, in the order of [`Layout`].
+macro_rules! families {
+    ($kernel:ident) => {
+        [family!($kernel, Rows), family!($kernel, Columns), family!($kernel, Transposed)]
+    };
+}
+use families;
 
 #[cfg(test)]
 mod tests {
