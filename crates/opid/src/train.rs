@@ -23,7 +23,7 @@ use crate::recipe::{AlgorithmName, Recipe, Teacher};
 use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
 use crate::run::{RunError, RunFolder, exact_model, last_checkpoint};
-use crate::skill::analyzer::{self, Analysis, Analyzer, StopError};
+use crate::skill::analyzer::{self, Analysis, Analyzer, Policy, StepContext, StopError};
 use crate::skill::critical::{Selector, keep_critical};
 use crate::skill::rescore::{Rescorer, SkillScores};
 use crate::skill::route::Route;
@@ -346,7 +346,9 @@ impl Run<'_> {
         step: u64,
         trajectories: &[Trajectory],
     ) -> Result<Scheduled, TrainError> {
-        let scheduled = self.recipe.skill.schedule.analyze(analyzer, step, trajectories);
+        let policy = Policy { model: &self.learner.policy, chat: self.dialogue.chat() };
+        let context = StepContext { step, policy: Some(policy) };
+        let scheduled = self.recipe.skill.schedule.analyze(analyzer, context, trajectories);
         let scheduled = scheduled.map_err(|reason| TrainError::Stopped { step, reason })?;
         let asked = || scheduled.results.iter().flatten();
         let (causes, episodes) = (analyzer::failures(asked()), asked().count());

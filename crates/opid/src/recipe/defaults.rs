@@ -109,6 +109,7 @@ impl Default for Skill {
             replay: String::new(),
             noise: SkillNoise::default(),
             openai: OpenAi::default(),
+            policy: SkillPolicy::default(),
         }
     }
 }

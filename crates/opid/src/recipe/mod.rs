@@ -18,7 +18,7 @@ mod defaults;
 mod read;
 mod skill;
 
-pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise};
+pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise, SkillPolicy};
 pub use skill::{Skill, Teacher};
 
 /// The recipe `opid train` uses when none is named.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AnalyzerName, OpenAi, SkillNoise};
+use super::{AnalyzerName, OpenAi, SkillNoise, SkillPolicy};
 use crate::algo::opid::SignalShaping;
 use crate::skill::critical::Selector;
 use crate::skill::route::Routing;
@@ -13,7 +13,8 @@ use crate::skill::schedule::SkillSchedule;
 #[serde(deny_unknown_fields, default)]
 pub struct Skill {
     /// Who reads finished episodes: `hindsight` (built in, from the text alone), `openai` (a language
-    /// model behind a chat endpoint) or `replay` (a recording). A warm start always uses `hindsight`.
+    /// model behind a chat endpoint), `policy` (the policy itself, or another local model) or `replay` (a
+    /// recording). A warm start always uses `hindsight`.
     pub analyzer: AnalyzerName,
     /// Whose log-probabilities under a skill count: `policy` (the policy that sampled, as in the paper),
     /// `reference` (the policy that training started from: it does not drift) or `average` (the policy averaged
@@ -52,6 +53,8 @@ pub struct Skill {
     pub noise: SkillNoise,
     /// `openai`: the endpoint, its limits and prices.
     pub openai: OpenAi,
+    /// `policy`: the model, and how it is asked.
+    pub policy: SkillPolicy,
 }
 
 impl Skill {

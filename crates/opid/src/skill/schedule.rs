@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StopError, Usage};
+use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StepContext, StopError, Usage};
 use crate::trajectory::Trajectory;
 
 /// When the skill term is part of the method; where it is not, a training step is one of GRPO.
@@ -51,17 +51,18 @@ impl SkillSchedule {
     pub fn analyze(
         &self,
         analyzer: &dyn Analyzer,
-        step: u64,
+        context: StepContext<'_>,
         trajectories: &[Trajectory],
     ) -> Result<Scheduled, StopError> {
+        let step = context.step;
         let taken: Vec<bool> = trajectories.iter().map(|t| self.is_on(step) && self.includes(t)).collect();
         let Analyses { results, usage } = match taken.iter().filter(|taken| **taken).count() {
             0 => Analyses { results: Vec::new(), usage: Usage::default() },
-            n if n == trajectories.len() => analyzer.analyze(step, trajectories)?,
+            n if n == trajectories.len() => analyzer.analyze(context, trajectories)?,
             _ => {
                 let shown = trajectories.iter().zip(&taken).filter(|(_, taken)| **taken);
                 let shown: Vec<Trajectory> = shown.map(|(t, _)| t.clone()).collect();
-                analyzer.analyze(step, &shown)?
+                analyzer.analyze(context, &shown)?
             }
         };
         let mut results = results.into_iter();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use opid::recipe;
-use opid::skill::analyzer::{Analyses, Analyzer, StopError};
+use opid::skill::analyzer::{Analyses, Analyzer, StepContext, StopError};
 use opid::skill::openai::{ApiKey, OpenAi};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn open(settings: &recipe::OpenAi) -> OpenAi {
 }
 
 fn run(settings: &recipe::OpenAi, n: usize) -> Result<Analyses, StopError> {
-    let result = open(settings).analyze(1, &episodes(n));
+    let result = open(settings).analyze(StepContext::stored(1), &episodes(n));
     let shown = format!("{result:?} {:?}", open(settings));
     assert!(!shown.contains(KEY), "the key is shown: {shown}");
     result
@@ -82,7 +82,8 @@ fn episodes_are_asked_about_together_and_answered_in_order() {
 fn equal_episodes_are_one_question() {
     let server = Server::start(|_, _| says(GOOD));
     let twins = [episode(0, 0, "desk"), episode(0, 1, "desk"), episode(1, 0, "shelf")];
-    let Analyses { results, usage } = open(&settings(&server)).analyze(1, &twins).expect("skills");
+    let Analyses { results, usage } =
+        open(&settings(&server)).analyze(StepContext::stored(1), &twins).expect("skills");
     assert!(results.iter().all(Result::is_ok));
     assert_eq!((usage.requests, usage.shared, server.requests().len()), (2, 1, 2));
 }

@@ -11,7 +11,6 @@ mod dialect;
 mod error;
 mod key;
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -20,7 +19,7 @@ use client::Client;
 pub use error::{OpenAiError, RequestError};
 pub use key::ApiKey;
 
-use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StopError, Usage};
+use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StepContext, StopError, Usage};
 use super::inquiry::{Inquiry, Question, Reply};
 use super::reply::ReplyError;
 use crate::recipe;
@@ -164,25 +163,13 @@ impl OpenAi {
 }
 
 impl Analyzer for OpenAi {
-    fn analyze(&self, _step: u64, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
-        let mut questions = Vec::new();
-        let mut numbers = HashMap::new();
+    fn analyze(&self, _context: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
+        let questions = self.inquiry.questions(trajectories);
         let round = Round::default();
-        let asked: Vec<usize> = trajectories
-            .iter()
-            .map(|t| {
-                let question = self.inquiry.question(t);
-                round.count(|u| u.shortened += usize::from(question.shortened));
-                *numbers.entry(question.text.clone()).or_insert_with(|| {
-                    questions.push(question);
-                    questions.len() - 1
-                })
-            })
-            .collect();
-        round.count(|u| u.shared = trajectories.len() - questions.len());
-        let answers = self.ask_all(&questions, &round)?;
+        round.count(|u| (u.shared, u.shortened) = (questions.shared(), questions.shortened));
+        let answers = self.ask_all(&questions.distinct, &round)?;
         let usage = round.usage.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(Analyses { results: asked.into_iter().map(|number| answers[number].clone()).collect(), usage })
+        Ok(Analyses { results: questions.of.iter().map(|&number| answers[number].clone()).collect(), usage })
     }
 }
 
