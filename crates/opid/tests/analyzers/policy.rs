@@ -164,7 +164,7 @@ fn what_cannot_be_asked_is_said() {
     assert!(error(&recipe).contains("no chat template"), "{}", error(&recipe));
 
     // The tokenizer of a model with a larger vocabulary.
-    let config = ModelConfig { vocab_size: 300, ..untaught().model.config.clone() };
+    let config = ModelConfig { vocab_size: 300, eos_token_ids: vec![1], ..untaught().model.config.clone() };
     let smaller = Model::random(config, |_| 0.5);
     smaller.save(folder.path(), StoredDtype::F32, Some(&untaught().text)).expect("a model");
     assert!(error(&recipe).contains("the tokenizer of another model"), "{}", error(&recipe));

@@ -86,7 +86,7 @@ pub fn untaught() -> &'static Respondent {
             vocab_size: tokenizer.vocab_size(),
             hidden_size: 48,
             intermediate_size: 96,
-            num_layers: 2,
+            num_layers: 1,
             num_heads: 2,
             num_kv_heads: 1,
             head_dim: 24,
@@ -136,7 +136,7 @@ pub fn taught() -> &'static Respondent {
                 return Respondent { model, chat, text: text.clone() };
             }
             let scale = (1.0 / global_norm(&grad).max(1e-12)).min(1.0);
-            let rate = 0.005 * ((update + 1) as f32 / 20.0).min(1.0);
+            let rate = 0.01 * ((update + 1) as f32 / 20.0).min(1.0);
             optimizer.step(&mut model.weights, &grad, rate, scale as f32);
         }
         panic!("the lessons are not learnt")
