@@ -90,7 +90,7 @@ impl Learner {
             reference: (recipe.loss.kl > 0.0 || teaches).then(|| policy.clone()),
             average: (teacher == Some(Teacher::Average)).then(|| policy.clone()),
             optimizer: AdamW::new(policy.len(), config),
-            workspace: Workspace::new(&policy),
+            workspace: Workspace::new(&policy).recomputing(o.recompute),
             grad: vec![0.0; policy.len()],
             policy,
         }

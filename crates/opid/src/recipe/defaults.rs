@@ -132,6 +132,7 @@ impl Default for Optimizer {
             grad_clip: 1.0,
             mini_batches: 2,
             micro_batch_tokens: 4096,
+            recompute: false,
         }
     }
 }
