@@ -1,9 +1,8 @@
-//! Evaluation: every task of a fixed list once, no analyzer, no skill, no privileged context.
+//! Evaluation: every task of a fixed list once, without an analyzer; and without a skill, unless a bank's are asked
+//! for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use opid_env::environment::Task;
 use opid_lm::model::Model;
 use serde::Serialize;
 
@@ -91,12 +90,11 @@ impl Report {
 pub fn evaluate(
     model: &Model,
     dialogue: &Dialogue,
-    tasks: &[Arc<dyn Task>],
+    groups: &[Group],
     settings: &Settings,
     progress: &dyn Fn(usize),
 ) -> Result<(Report, Vec<Trajectory>), DialogueError> {
-    let groups: Vec<Group> = tasks.iter().map(|t| Group { task: t.clone(), skill: None }).collect();
-    let trajectories = sample(model, dialogue, &groups, settings, progress)?;
+    let trajectories = sample(model, dialogue, groups, settings, progress)?;
     Ok((Report::of(&trajectories), trajectories))
 }
 

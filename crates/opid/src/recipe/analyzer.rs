@@ -13,6 +13,8 @@ pub enum AnalyzerName {
     OpenAi,
     /// Skills from a recording.
     Replay,
+    /// Skills written beforehand, by the kind of task.
+    Bank,
 }
 
 /// The endpoint that is asked where neither the recipe nor the environment names one.

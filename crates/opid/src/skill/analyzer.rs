@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::bank::{Bank, BankError, NoSkill};
 use super::critical::Selector;
 pub use super::hindsight::Analysis;
 use super::hindsight::{self, HindsightError};
@@ -32,6 +33,9 @@ pub enum AnalyzerError {
     /// The recording.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// The bank.
+    #[error(transparent)]
+    Bank(#[from] NoSkill),
 }
 
 impl AnalyzerError {
@@ -42,6 +46,7 @@ impl AnalyzerError {
             AnalyzerError::Request(error) => error.cause(),
             AnalyzerError::Reply(error) => error.cause(),
             AnalyzerError::Replay(error) => error.cause(),
+            AnalyzerError::Bank(NoSkill { .. }) => "no_skill",
         }
     }
 }
@@ -55,6 +60,9 @@ pub enum StopError {
     /// A recording.
     #[error(transparent)]
     Recording(#[from] RunError),
+    /// A bank of skills.
+    #[error(transparent)]
+    Bank(#[from] BankError),
 }
 
 /// What became of the episodes of a step.
@@ -104,7 +112,7 @@ pub trait Analyzer: Send + Sync {
 /// The analyzer a recipe names, with the noise it asks for.
 ///
 /// # Errors
-/// The recording cannot be read, or the endpoint's settings cannot be used.
+/// The recording or the bank cannot be read, or the endpoint's settings cannot be used.
 pub fn open(recipe: &Recipe) -> Result<Box<dyn Analyzer>, StopError> {
     let skill = &recipe.skill;
     let most = match skill.critical_steps {
@@ -115,6 +123,7 @@ pub fn open(recipe: &Recipe) -> Result<Box<dyn Analyzer>, StopError> {
     let analyzer: Box<dyn Analyzer> = match skill.analyzer {
         AnalyzerName::Hindsight => Box::new(Hindsight { most }),
         AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, most)?),
+        AnalyzerName::Bank => Box::new(Bank::open(&skill.bank, &recipe.environment.name)?),
         AnalyzerName::Replay => Box::new(Replay::open(Path::new(&skill.replay))?),
     };
     Ok(match skill.noise.is_silent() {

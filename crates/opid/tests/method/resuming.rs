@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use opid::recipe::{AlgorithmName, Recipe, Teacher};
+use opid::algo::Algorithm;
+use opid::recipe::{Recipe, Teacher};
 use opid::train::{resume, train};
 use serde_json::Value;
 
@@ -70,7 +71,7 @@ fn a_resumed_run_equals_one_that_never_stopped() {
         check(&recipe, 2);
         recipe.skill.teacher = Teacher::Average;
         check(&recipe, 1);
-        recipe.algorithm.name = AlgorithmName::Grpo;
+        recipe.algorithm = Algorithm::Grpo(Default::default());
         check(&recipe, 1);
         // Rounded checkpoints: training goes on from, and the KL looks at, exact weights.
         recipe.policy.save_dtype = "bf16".into();
