@@ -37,6 +37,7 @@ impl Default for Environment {
             max_turns: 30,
             receptacles: (6, 9),
             kinds: Vec::new(),
+            fraction: 1.0,
         }
     }
 }

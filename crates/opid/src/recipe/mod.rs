@@ -109,6 +109,9 @@ pub struct Environment {
     pub receptacles: (usize, usize),
     /// Kinds of task to use (for example `pick_and_place_simple`); empty uses all.
     pub kinds: Vec<String>,
+    /// Share of the training split's tasks that are trained on, the same ones for every seed; of an endless
+    /// split, which has no shares, only 1.
+    pub fraction: f64,
 }
 
 /// The language model that is trained.

@@ -87,6 +87,19 @@ impl Recipe {
         if self.environment.max_turns == 0 {
             return fail("environment.max_turns", "an episode needs at least one turn");
         }
+        let fraction = self.environment.fraction;
+        if !(fraction > 0.0 && fraction <= 1.0) {
+            return fail(
+                "environment.fraction",
+                "it is a share of the tasks: use a value above 0 and at most 1",
+            );
+        }
+        if fraction < 1.0 && ENDLESS.contains(&self.environment.name.as_str()) {
+            return fail(
+                "environment.fraction",
+                "this environment makes games without end: only 1 has a meaning",
+            );
+        }
         if r.groups == 0 {
             return fail("rollout.groups", "a training step needs at least one task");
         }
@@ -322,6 +335,9 @@ mod tests {
         assert_eq!(recipe.algorithm.name(), "grpo");
         for (change, says) in [
             ("rollout.gruops=4", "did you mean `groups`?"),
+            ("environment.fraction=0.5", "without end"),
+            ("environment.fraction=0", "share of the tasks"),
+            ("evaluation.skills=[]", "none, bank or both"),
             ("algorithm.name=gpro", "did you mean `grpo`?"),
             ("rollout.groups=many", "invalid type"),
             ("rollout.group_size=1", "use 2 or more"),
