@@ -58,6 +58,9 @@ pub struct Report {
     pub context_limited: usize,
     /// Window only: prompts that were too long and lost some tokens.
     pub truncated_prompts: usize,
+    /// For every task, in the order of the list: 1 if it was solved, else 0. The list of a split is the same in
+    /// every run, so that runs can be compared task by task.
+    pub solved: Vec<u8>,
 }
 
 impl Report {
@@ -79,6 +82,7 @@ impl Report {
             invalid: invalid as f64 / turns.max(1) as f64,
             context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
             truncated_prompts: all().filter(|t| t.cut > 0).count(),
+            solved: trajectories.iter().map(|t| u8::from(t.won)).collect(),
         }
     }
 }
