@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use opid::metrics::StepMetrics;
 use opid::probe::Probe;
-use opid::recipe::{AlgorithmName, Recipe};
+use opid::recipe::{Recipe, ShownSkills};
 use opid::skill::analyzer::{Usage, describe};
 use opid::train::{Event, Outcome};
 
@@ -40,10 +40,7 @@ impl Display {
 
     /// Says what is about to run.
     pub fn begin(&mut self, recipe: &Recipe, folder: &Path) {
-        let algorithm = match recipe.algorithm.name {
-            AlgorithmName::Grpo => "GRPO",
-            AlgorithmName::Opid => "OPID",
-        };
+        let algorithm = recipe.algorithm.method().title();
         say!(
             "{algorithm} on {} ({} x {} episodes a step, {} steps), seed {}, in {}",
             recipe.environment.name,
@@ -87,11 +84,12 @@ impl Display {
                 self.stop_bar();
                 let r = &e.report;
                 say!(
-                    "evaluation after {} steps, {} {} games, T {}: success {} ({:.1} turns, {:.1} % invalid)",
+                    "evaluation after {} steps, {} {} games, T {}{}: success {} ({:.1} turns, {:.1} % invalid)",
                     e.step,
                     r.overall.tasks,
                     e.split,
                     e.temperature,
+                    shown(e.skills),
                     rate(&r.overall),
                     r.turns,
                     100.0 * r.invalid
@@ -109,8 +107,9 @@ impl Display {
         self.stop_bar();
         for (before, after) in outcome.before.iter().zip(&outcome.after) {
             say!(
-                "T {}: success {} -> {} on {} {} games",
+                "T {}{}: success {} -> {} on {} {} games",
                 before.temperature,
+                shown(before.skills),
                 rate(&before.report.overall),
                 rate(&after.report.overall),
                 after.report.overall.tasks,
@@ -281,4 +280,12 @@ fn duration(d: Duration) -> String {
 /// A success rate and its interval.
 pub fn rate(r: &opid::evaluate::Rate) -> String {
     format!("{:.3} [{:.3}, {:.3}]", r.success, r.low, r.high)
+}
+
+/// Says which skills the policy is shown, if any.
+pub fn shown(skills: ShownSkills) -> &'static str {
+    match skills {
+        ShownSkills::None => "",
+        ShownSkills::Bank => ", with skills of the bank",
+    }
 }

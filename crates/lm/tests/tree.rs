@@ -127,6 +127,28 @@ fn a_tree_equals_separate_sequences() {
 }
 
 #[test]
+fn layers_computed_again_give_the_same_gradient() {
+    for (family, precision) in
+        [(Family::Qwen2, Precision::F32), (Family::Qwen3, Precision::F32), (Family::Qwen3, Precision::Bf16)]
+    {
+        let model = Model { precision, ..model(family) };
+        let (tree, flat, _) = tree_and_paths();
+        let (mut kept, mut again) = (Workspace::new(&model), Workspace::new(&model).recomputing(true));
+        // Batches of different size after one another, with scoring between: what is left of one must not
+        // reach the next.
+        for batch in [&tree, &flat, &tree] {
+            let (mut g_kept, mut g_again) = (vec![0.0; model.len()], vec![0.0; model.len()]);
+            let loss = |i: usize, _: TokenStats| coefficient(i % 50);
+            let s_kept = kept.forward_backward(&model, batch, 0.7, &loss, &mut g_kept);
+            let s_again = again.forward_backward(&model, batch, 0.7, &loss, &mut g_again);
+            assert_eq!(s_kept, s_again);
+            assert_eq!(g_kept, g_again, "{family:?} {precision:?}");
+            assert_eq!(again.score(&model, batch, 0.7), s_kept);
+        }
+    }
+}
+
+#[test]
 fn gradients_agree_with_finite_differences() {
     for family in [Family::Qwen2, Family::Qwen3] {
         let mut model = model(family);

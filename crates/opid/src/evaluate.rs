@@ -1,9 +1,8 @@
-//! Evaluation: every task of a fixed list once, no analyzer, no skill, no privileged context.
+//! Evaluation: every task of a fixed list once, without an analyzer; and without a skill, unless a bank's are asked
+//! for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use opid_env::environment::Task;
 use opid_lm::model::Model;
 use serde::Serialize;
 
@@ -59,6 +58,9 @@ pub struct Report {
     pub context_limited: usize,
     /// Window only: prompts that were too long and lost some tokens.
     pub truncated_prompts: usize,
+    /// For every task, in the order of the list: 1 if it was solved, else 0. The list of a split is the same in
+    /// every run, so that runs can be compared task by task.
+    pub solved: Vec<u8>,
 }
 
 impl Report {
@@ -80,6 +82,7 @@ impl Report {
             invalid: invalid as f64 / turns.max(1) as f64,
             context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
             truncated_prompts: all().filter(|t| t.cut > 0).count(),
+            solved: trajectories.iter().map(|t| u8::from(t.won)).collect(),
         }
     }
 }
@@ -91,12 +94,11 @@ impl Report {
 pub fn evaluate(
     model: &Model,
     dialogue: &Dialogue,
-    tasks: &[Arc<dyn Task>],
+    groups: &[Group],
     settings: &Settings,
     progress: &dyn Fn(usize),
 ) -> Result<(Report, Vec<Trajectory>), DialogueError> {
-    let groups: Vec<Group> = tasks.iter().map(|t| Group { task: t.clone(), skill: None }).collect();
-    let trajectories = sample(model, dialogue, &groups, settings, progress)?;
+    let trajectories = sample(model, dialogue, groups, settings, progress)?;
     Ok((Report::of(&trajectories), trajectories))
 }
 

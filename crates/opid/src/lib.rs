@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod layout;
 pub mod loss;
 pub mod metrics;
+pub mod objective;
 pub mod packing;
 pub mod passage;
 pub mod policy;

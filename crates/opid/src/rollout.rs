@@ -18,6 +18,7 @@ use crate::dialogue::{Dialogue, DialogueError};
 use crate::layout::{Layout, in_common};
 use crate::prompt::Scene;
 use crate::recipe::{InvalidMeans, Recipe};
+use crate::skill::bank::{Bank, NoSkill};
 use crate::trajectory::{Ending, Trajectory, Turn};
 
 /// A group of episodes of one task.
@@ -25,8 +26,22 @@ use crate::trajectory::{Ending, Trajectory, Turn};
 pub struct Group {
     /// The task.
     pub task: Arc<dyn Task>,
-    /// An episode skill to put into the history; only for measuring what skills are worth.
+    /// An episode skill to put into the history.
     pub skill: Option<String>,
+}
+
+impl Group {
+    /// Groups of tasks, with the skill of `bank` for each, if there is a bank, in the history.
+    ///
+    /// # Errors
+    /// The bank has no skill for a task.
+    pub fn of(tasks: &[Arc<dyn Task>], bank: Option<&Bank>) -> Result<Vec<Self>, NoSkill> {
+        let group = |task: &Arc<dyn Task>| {
+            let skill = bank.map(|bank| bank.skill(task.kind(), task.goal())).transpose()?;
+            Ok(Group { task: task.clone(), skill })
+        };
+        tasks.iter().map(group).collect()
+    }
 }
 
 /// How episodes are sampled.

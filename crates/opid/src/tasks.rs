@@ -13,6 +13,7 @@ use crate::recipe::Environment;
 pub struct Tasks {
     source: Box<dyn TaskSource>,
     kinds: Vec<String>,
+    fraction: f64,
     seed: u64,
 }
 
@@ -44,7 +45,8 @@ impl Tasks {
         // The world of games is the same for every seed of a run: seeds compare like with like.
         let options = Options { seed: 0, household, data: None };
         let source = catalog::open(&environment.name, options)?;
-        Ok(Tasks { source, kinds: environment.kinds.clone(), seed })
+        let (kinds, fraction) = (environment.kinds.clone(), environment.fraction);
+        Ok(Tasks { source, kinds, fraction, seed })
     }
 
     /// The environment.
@@ -68,6 +70,8 @@ impl Tasks {
         let Some(len) = self.source.len(split)? else {
             return (first..first + count).map(|i| Ok(self.source.task(split, i)?)).collect();
         };
+        let part = self.part(len);
+        let len = part.len();
         let mut tasks = Vec::with_capacity(count);
         let mut order: (usize, Vec<usize>) = (usize::MAX, Vec::new());
         let (mut at, mut missed) = (first, 0);
@@ -77,7 +81,7 @@ impl Tasks {
             }
             let pass = at / len;
             if order.0 != pass {
-                order = (pass, (0..len).collect());
+                order = (pass, part.clone());
                 Draw::new(&[self.seed, TRAINING_ORDER, pass as u64]).shuffle(&mut order.1);
             }
             // A task of another kind is replaced by the next one; the sequence stays a function of `at`.
@@ -91,6 +95,16 @@ impl Tasks {
             }
         }
         Ok(tasks)
+    }
+
+    /// The tasks of a finite training split that are trained on: a share of them in a fixed random order.
+    fn part(&self, len: usize) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..len).collect();
+        if self.fraction < 1.0 {
+            Draw::new(&[PART_ORDER]).shuffle(&mut all);
+            all.truncate(((len as f64 * self.fraction).round() as usize).max(1));
+        }
+        all
     }
 
     /// The first `count` tasks of a split, each once; all of a finite split for 0.
@@ -122,3 +136,4 @@ impl Tasks {
 
 const TRAINING_ORDER: u64 = 1;
 const PANEL_ORDER: u64 = 2;
+const PART_ORDER: u64 = 3;

@@ -11,26 +11,28 @@ mod error;
 
 pub use error::TrainError;
 
-use crate::advantage::advantages;
+use crate::algo::sampled::{Sampled, taught};
 use crate::collapse;
 use crate::dialogue::Dialogue;
 use crate::evaluate::{EVALUATION, Report, evaluate};
 use crate::metrics::{Clock, SkillMetrics, StepMetrics};
+use crate::objective::Tokens;
 use crate::packing::{Row, rows};
 use crate::policy::starting_policy;
 use crate::probe::{Probe, probe};
-use crate::recipe::{AlgorithmName, Recipe, Teacher};
+use crate::recipe::{Recipe, ShownSkills, Teacher};
 use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
 use crate::run::{RunError, RunFolder, exact_model, last_checkpoint};
 use crate::skill::analyzer::{self, Analysis, Analyzer, Policy, StepContext, StopError};
+use crate::skill::bank::Bank;
 use crate::skill::critical::{Selector, keep_critical};
 use crate::skill::rescore::{Rescorer, SkillScores};
 use crate::skill::route::Route;
 use crate::skill::schedule::Scheduled;
 use crate::tasks::Tasks;
 use crate::trajectory::Trajectory;
-use crate::update::{Learner, Tokens};
+use crate::update::Learner;
 use crate::warm_start;
 
 /// Key that tells the random draws of training rollouts from others.
@@ -73,6 +75,8 @@ pub struct Evaluated {
     pub split: String,
     /// Sampling temperature.
     pub temperature: f32,
+    /// Skills in the policy's history.
+    pub skills: ShownSkills,
     /// Result.
     pub report: Report,
 }
@@ -95,8 +99,10 @@ struct Run<'a> {
     panel: Vec<Arc<dyn Task>>,
     dialogue: Dialogue,
     text: TextFiles,
-    /// Under OPID only.
+    /// Of methods with a teacher.
     analyzer: Option<Arc<dyn Analyzer>>,
+    /// Where skills are shown to the policy.
+    bank: Option<Bank>,
     learner: Learner,
     folder: RunFolder,
     observe: &'a mut dyn FnMut(Event<'_>),
@@ -109,10 +115,17 @@ pub fn dtype(recipe: &Recipe) -> StoredDtype {
 
 /// The analyzer of a recipe, if its algorithm uses one.
 fn open_analyzer(recipe: &Recipe) -> Result<Option<Arc<dyn Analyzer>>, StopError> {
-    Ok(match recipe.algorithm.name {
-        AlgorithmName::Grpo => None,
-        AlgorithmName::Opid => Some(analyzer::open(recipe)?.into()),
+    Ok(match recipe.algorithm.teaches(&recipe.skill) {
+        false => None,
+        true => Some(analyzer::open(recipe)?.into()),
     })
+}
+
+/// The bank of a recipe that shows its skills to the policy.
+fn open_bank(recipe: &Recipe) -> Result<Option<Bank>, StopError> {
+    let shown = recipe.evaluation.skills.iter().chain([&recipe.rollout.skills]);
+    let needed = shown.into_iter().any(|skills| *skills == ShownSkills::Bank);
+    Ok(needed.then(|| Bank::open(&recipe.skill.bank, &recipe.environment.name)).transpose()?)
 }
 
 /// Trains as a recipe says, in a new folder.
@@ -127,7 +140,7 @@ pub fn train(
     RunFolder::refuse_taken(path)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let panel = tasks.panel(&recipe.evaluation.split, recipe.evaluation.games)?;
-    let analyzer = open_analyzer(recipe)?;
+    let (analyzer, bank) = (open_analyzer(recipe)?, open_bank(recipe)?);
     let mut start = starting_policy(recipe, &tasks)?;
     // After everything that can be wrong with the recipe, before anything that takes long.
     let folder = RunFolder::create(path, recipe)?;
@@ -145,6 +158,7 @@ pub fn train(
         dialogue: start.dialogue,
         text: start.text,
         analyzer,
+        bank,
         learner,
         folder,
         observe,
@@ -154,7 +168,7 @@ pub fn train(
         run.folder.log(&serde_json::json!({ "step": 0, "probe": probe }))?;
         (run.observe)(Event::Probe(&probe));
         let gain = probe.workflow.success - probe.plain.success;
-        if recipe.algorithm.name == AlgorithmName::Opid && gain < warm.min_skill_gain {
+        if recipe.algorithm.teaches(&recipe.skill) && gain < warm.min_skill_gain {
             return Err(TrainError::NoSkillGain {
                 plain: probe.plain.success,
                 skill: probe.workflow.success,
@@ -189,8 +203,8 @@ pub fn resume(
     let dialogue = Dialogue::open(&first, recipe)?;
     let text = TextFiles::from_folder(&first)?;
     let folder = RunFolder::reopen(path, last.step)?;
-    let analyzer = open_analyzer(recipe)?;
-    let mut run = Run { recipe, tasks, panel, dialogue, text, analyzer, learner, folder, observe };
+    let (analyzer, bank) = (open_analyzer(recipe)?, open_bank(recipe)?);
+    let mut run = Run { recipe, tasks, panel, dialogue, text, analyzer, bank, learner, folder, observe };
     run.go_on(last.step, Vec::new())
 }
 
@@ -232,20 +246,27 @@ impl Run<'_> {
         self.folder.prune(self.recipe.checkpoint.keep)
     }
 
-    /// Plays the evaluation tasks at every temperature.
+    /// The bank, if the policy is shown its skills.
+    fn shown(&self, skills: ShownSkills) -> Option<&Bank> {
+        self.bank.as_ref().filter(|_| skills == ShownSkills::Bank)
+    }
+
+    /// Plays the evaluation tasks at every temperature, with every kind of skills.
     fn evaluate(&mut self, step: u64) -> Result<Vec<Evaluated>, TrainError> {
         let mut results = Vec::new();
-        for &temperature in &self.recipe.evaluation.temperatures {
+        let e = &self.recipe.evaluation;
+        let ways = e.skills.iter().flat_map(|s| e.temperatures.iter().map(move |t| (*s, *t)));
+        for (skills, temperature) in ways {
+            let groups = Group::of(&self.panel, self.shown(skills))?;
             // The same draws at every evaluation: differences come from the policy alone.
             let settings = Settings::evaluation(self.recipe, temperature, [self.recipe.seed, EVALUATION, 0]);
             let observe = std::cell::RefCell::new(&mut *self.observe);
             let total = self.panel.len();
             let progress =
                 |done| (observe.borrow_mut())(Event::Sampling { purpose: "evaluation", done, total });
-            let (report, _) =
-                evaluate(&self.learner.policy, &self.dialogue, &self.panel, &settings, &progress)?;
-            let split = self.recipe.evaluation.split.clone();
-            let result = Evaluated { step, split, temperature, report };
+            let (report, _) = evaluate(&self.learner.policy, &self.dialogue, &groups, &settings, &progress)?;
+            let split = e.split.clone();
+            let result = Evaluated { step, split, temperature, skills, report };
             self.folder.log(&serde_json::json!({ "step": step, "evaluation": result }))?;
             (self.observe)(Event::Evaluation(&result));
             results.push(result);
@@ -263,7 +284,7 @@ impl Run<'_> {
             .map_or(0, |w| w.stages.iter().map(|s| s.updates as usize * s.episodes).sum());
         let first = warm + (step as usize - 1) * recipe.rollout.groups;
         let tasks = self.tasks.training(&recipe.environment.split, first, recipe.rollout.groups)?;
-        let groups: Vec<Group> = tasks.into_iter().map(|task| Group { task, skill: None }).collect();
+        let groups = Group::of(&tasks, self.shown(recipe.rollout.skills))?;
         let settings = Settings::training(recipe, [recipe.seed, TRAINING, step]);
         let total = groups.len() * recipe.rollout.group_size;
         let trajectories = {
@@ -316,7 +337,10 @@ impl Run<'_> {
                 Some(scores)
             }
         };
-        let parts = advantages(&trajectories, &rows, &old, skills.as_ref(), recipe);
+        let method = recipe.algorithm.method();
+        let sampled = Sampled::new(&trajectories, &rows, &old, step, recipe);
+        let parts = method.advantages(&sampled, method.outcome(&sampled), skills.as_ref());
+        let teacher = skills.as_ref().map(taught);
         metrics.advantage = parts.shares();
         let scored = skills.as_mut().and_then(|scores| scores.plain.take()).map(|plain| (plain, 0));
         let scored = scored.or_else(|| self.learner.score_reference(&trajectories, &rows, recipe));
@@ -324,6 +348,7 @@ impl Run<'_> {
         let tokens = Tokens {
             old: &old,
             reference: scored.as_ref().map(|(reference, _)| &reference[..]),
+            teacher: teacher.as_deref(),
             advantages: &total,
         };
         metrics.update = self.learner.update(&trajectories, &rows, tokens, recipe, step - 1);
@@ -373,12 +398,13 @@ impl Run<'_> {
     ) -> Result<SkillScores, TrainError> {
         let recipe = self.recipe;
         let s = &recipe.skill;
+        let uses = recipe.algorithm.method().skills(s);
         let route = |row: &Row| match &analyses[row.trajectory] {
             None => Route { episode: false, step: false },
             Some(a) => {
                 let skill = a.step_skills.get(&row.turn).map(String::as_str);
                 let advised = !a.episode_skill.trim().is_empty();
-                s.routing.route(skill, advised && s.episode_weight > 0.0, s.step_weight > 0.0)
+                s.routing.route(skill, advised && uses.episode, uses.step)
             }
         };
         let routes: Vec<Route> = rows.iter().map(route).collect();

@@ -1,16 +1,15 @@
-//! The policy update: clipped loss, KL to the reference, entropy, AdamW. It knows nothing of how the
+//! The policy update: mini-batches, gradients of the objective, AdamW. It knows nothing of how the
 //! advantages came about.
 
 use opid_lm::graph::Workspace;
-use opid_lm::kernels::head::{TokenGrad, TokenStats};
+use opid_lm::kernels::head::TokenStats;
 use opid_lm::model::Model;
 use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
 use serde::Serialize;
 
-use crate::loss::kl::Divergence;
-use crate::loss::policy::{ClipRange, policy_loss};
+use crate::objective::{Objective, Tokens};
 use crate::packing::{Pack, Row, pack_responses};
-use crate::recipe::{AlgorithmName, Optimizer, Recipe, Schedule, Teacher};
+use crate::recipe::{Optimizer, Recipe, Schedule, Teacher};
 use crate::trajectory::Trajectory;
 
 /// The model in training and everything an update needs.
@@ -35,6 +34,8 @@ pub struct UpdateMetrics {
     pub policy_loss: f64,
     /// Mean k3 divergence from the reference.
     pub kl: f64,
+    /// Mean of the method's own loss over all tokens, 0 where there is none.
+    pub distillation: f64,
     /// Mean entropy of the policy.
     pub entropy: f64,
     /// Share of tokens whose ratio was clipped.
@@ -76,8 +77,8 @@ impl Learner {
     /// A learner that starts from `policy`.
     pub fn new(policy: Model, recipe: &Recipe) -> Self {
         let o = &recipe.optimizer;
-        // Under GRPO nobody teaches, whatever the key says.
-        let teacher = (recipe.algorithm.name == AlgorithmName::Opid).then_some(recipe.skill.teacher);
+        // Where nobody teaches, the key says nothing.
+        let teacher = recipe.algorithm.teaches(&recipe.skill).then_some(recipe.skill.teacher);
         let teaches = teacher == Some(Teacher::Reference);
         let config = AdamWConfig {
             beta1: o.beta1 as f32,
@@ -90,7 +91,7 @@ impl Learner {
             reference: (recipe.loss.kl > 0.0 || teaches).then(|| policy.clone()),
             average: (teacher == Some(Teacher::Average)).then(|| policy.clone()),
             optimizer: AdamW::new(policy.len(), config),
-            workspace: Workspace::new(&policy),
+            workspace: Workspace::new(&policy).recomputing(o.recompute),
             grad: vec![0.0; policy.len()],
             policy,
         }
@@ -131,19 +132,28 @@ impl Learner {
         let temperature = recipe.rollout.temperature;
         let lr = recipe.optimizer.learning_rate * rate_factor(&recipe.optimizer, step, recipe.steps);
         let mut metrics = UpdateMetrics { learning_rate: lr, ..UpdateMetrics::default() };
-        let objective = Objective::new(recipe, tokens);
-        for (i, packs) in parts.iter().enumerate() {
-            let targets: usize = packs.iter().map(|p| p.numbers.len()).sum();
-            let weight = 1.0 / targets.max(1) as f64;
+        let mut objective = Objective::new(recipe, tokens);
+        for (i, (rows, packs)) in parts.iter().enumerate() {
+            objective.weigh(rows, recipe.rollout.max_response_tokens);
+            if objective.needs_log_probs() {
+                let mut log_probs = vec![0.0; tokens.old.len()];
+                for pack in packs {
+                    let stats = self.workspace.score(&self.policy, &pack.batch, temperature);
+                    for (stats, &n) in stats.iter().zip(&pack.numbers) {
+                        log_probs[n] = stats.logprob as f64;
+                    }
+                    metrics.computed += pack.batch.rows();
+                }
+                objective.tell_log_probs(rows, &log_probs);
+            }
             self.grad.fill(0.0);
             for pack in packs {
-                let loss =
-                    |target: usize, stats: TokenStats| objective.grad(pack.numbers[target], stats, weight);
+                let loss = |target: usize, stats: TokenStats| objective.grad(pack.numbers[target], stats);
                 let ws = &mut self.workspace;
                 let stats =
                     ws.forward_backward(&self.policy, &pack.batch, temperature, &loss, &mut self.grad);
                 metrics.computed += pack.batch.rows();
-                objective.measure(&mut metrics, pack, &stats, i == 0);
+                objective.measure(&mut metrics, &pack.numbers, &stats, i == 0);
             }
             let norm = global_norm(&self.grad);
             if norm.is_finite() {
@@ -161,6 +171,7 @@ impl Learner {
         for sum in [
             &mut metrics.policy_loss,
             &mut metrics.kl,
+            &mut metrics.distillation,
             &mut metrics.entropy,
             &mut metrics.clip_fraction,
             &mut metrics.dual_clip_fraction,
@@ -179,8 +190,13 @@ fn blend(average: &mut [f32], now: &[f32], decay: f32) {
     }
 }
 
-/// Consecutive groups divided into the recipe's number of mini-batches, laid out as tree batches.
-fn mini_batches(trajectories: &[Trajectory], rows: &[Row], recipe: &Recipe) -> Vec<Vec<Pack>> {
+/// The rows of consecutive groups divided into the recipe's number of mini-batches, and laid out as tree
+/// batches.
+fn mini_batches<'a>(
+    trajectories: &[Trajectory],
+    rows: &'a [Row],
+    recipe: &Recipe,
+) -> Vec<(&'a [Row], Vec<Pack>)> {
     let groups = trajectories.last().map_or(0, |t| t.group + 1);
     let count = recipe.optimizer.mini_batches.clamp(1, groups.max(1));
     (0..count)
@@ -188,66 +204,9 @@ fn mini_batches(trajectories: &[Trajectory], rows: &[Row], recipe: &Recipe) -> V
             let bounds = (groups * i / count, groups * (i + 1) / count);
             let at = |g: usize| rows.partition_point(|r| trajectories[r.trajectory].group < g);
             let part = &rows[at(bounds.0)..at(bounds.1)];
-            pack_responses(trajectories, part, recipe.optimizer.micro_batch_tokens)
+            (part, pack_responses(trajectories, part, recipe.optimizer.micro_batch_tokens))
         })
         .collect()
-}
-
-/// What an update needs to know of the response tokens of a step, one number for each.
-#[derive(Clone, Copy)]
-pub struct Tokens<'a> {
-    /// Log-probability under the policy that sampled them.
-    pub old: &'a [f64],
-    /// Log-probability under the reference, if the loss compares with it.
-    pub reference: Option<&'a [f64]>,
-    /// Advantage.
-    pub advantages: &'a [f64],
-}
-
-/// The loss of a response token.
-struct Objective<'a> {
-    clip: ClipRange,
-    kl: f64,
-    entropy: f64,
-    tokens: Tokens<'a>,
-}
-
-impl<'a> Objective<'a> {
-    fn new(recipe: &Recipe, tokens: Tokens<'a>) -> Self {
-        let l = &recipe.loss;
-        let dual = if l.dual_clip == 0.0 { f64::INFINITY } else { l.dual_clip };
-        let clip = ClipRange { low: l.clip_low, high: l.clip_high, dual };
-        Objective { clip, kl: l.kl, entropy: l.entropy, tokens }
-    }
-
-    /// Gradient of `weight * (clipped loss + kl * k3 - entropy * H)`.
-    fn grad(&self, n: usize, stats: TokenStats, weight: f64) -> TokenGrad {
-        let logprob = stats.logprob as f64;
-        let mut slope =
-            policy_loss(logprob, self.tokens.old[n], self.tokens.advantages[n], &self.clip).gradient;
-        if let Some(reference) = self.tokens.reference {
-            slope += self.kl * Divergence::K3.of(logprob, reference[n]).1;
-        }
-        TokenGrad { logprob: (slope * weight) as f32, entropy: (-self.entropy * weight) as f32 }
-    }
-
-    fn measure(&self, m: &mut UpdateMetrics, pack: &Pack, stats: &[TokenStats], first: bool) {
-        for (stats, &n) in stats.iter().zip(&pack.numbers) {
-            let logprob = stats.logprob as f64;
-            let loss = policy_loss(logprob, self.tokens.old[n], self.tokens.advantages[n], &self.clip);
-            m.policy_loss += loss.loss;
-            m.entropy += stats.entropy as f64;
-            m.clip_fraction += f64::from(loss.clipped);
-            m.dual_clip_fraction += f64::from(loss.clipped_lower);
-            m.ppo_kl += loss.divergence;
-            if let Some(reference) = self.tokens.reference {
-                m.kl += Divergence::K3.of(logprob, reference[n]).0;
-            }
-            if first {
-                m.sampler_gap = m.sampler_gap.max(loss.divergence.abs());
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ pub fn train(
     recipe: &Recipe,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), WarmStartError> {
-    let mut workspace = Workspace::new(model);
+    let mut workspace = Workspace::new(model).recomputing(recipe.optimizer.recompute);
     let mut grad = vec![0.0; model.len()];
     let mut first = 0;
     for (number, stage) in stages.iter().enumerate() {

@@ -20,7 +20,7 @@ use crate::display::{causes, usage};
 pub struct Args {
     /// Folder of the run whose trajectories are read.
     run: PathBuf,
-    /// Analyzer: hindsight, openai, policy (the run's last checkpoint) or replay [default: that of the run].
+    /// Analyzer: hindsight, openai, policy (the run's last checkpoint), replay or bank [default: that of the run].
     #[arg(long)]
     analyzer: Option<String>,
     /// Change a key of the run's recipe, for example --set skill.openai.model=NAME (repeatable).

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use opid::bench::step::Measured;
 use opid::bench::{environment, model, roofline, step};
-use opid::recipe::{AlgorithmName, Recipe};
+use opid::recipe::Recipe;
 
 use super::print;
 
@@ -168,12 +167,7 @@ fn measure_steps(args: &StepArgs) -> anyhow::Result<()> {
         let s = &m.seconds;
         text.push_str(&format!(
             "{:<17} {:>7.2} {:>8.2} {:>8.2} {:>9.2} {:>7.2}\n",
-            name(m),
-            m.total,
-            s.rollout,
-            s.analyze,
-            s.rescore,
-            s.update
+            m.algorithm, m.total, s.rollout, s.analyze, s.rescore, s.update
         ));
     }
     text.push_str(&format!("OPID takes {ratio:.2} times as long as GRPO.\n\n"));
@@ -182,7 +176,7 @@ fn measure_steps(args: &StepArgs) -> anyhow::Result<()> {
         let t = &m.tokens;
         text.push_str(&format!(
             "{:<33} {:>9} {:>13} {:>9} {:>11.1}x\n",
-            format!("{}, {} turns", name(m), t.rows),
+            format!("{}, {} turns", m.algorithm, t.rows),
             t.computed,
             t.rows_computed,
             t.padded_computed,
@@ -194,11 +188,4 @@ fn measure_steps(args: &StepArgs) -> anyhow::Result<()> {
          the update each. Padded: the same with rows as long as the longest, as the Python reference has them.\n",
     );
     print(&text)
-}
-
-fn name(m: &Measured) -> &'static str {
-    match m.algorithm {
-        AlgorithmName::Opid => "OPID",
-        AlgorithmName::Grpo => "GRPO",
-    }
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use opid::evaluate::{EVALUATION, Report, evaluate};
 use opid::policy::open_policy;
-use opid::recipe::Recipe;
-use opid::rollout::Settings;
+use opid::recipe::{Recipe, ShownSkills};
+use opid::rollout::{Group, Settings};
 use opid::run::locate;
+use opid::skill::bank::Bank;
 use opid::tasks::Tasks;
 use opid::train::Event;
 use opid::trajectory::Trajectory;
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 use super::json_lines::JsonLines;
 use super::print;
-use crate::display::{Display, rate};
+use crate::display::{Display, rate, shown};
 
 /// Options of `eval`.
 #[derive(clap::Args)]
@@ -66,6 +67,7 @@ struct Answer<'a> {
 #[derive(Serialize)]
 struct Evaluation {
     temperature: f32,
+    skills: ShownSkills,
     seconds: f64,
     #[serde(flatten)]
     report: Report,
@@ -75,6 +77,7 @@ struct Evaluation {
 #[derive(Serialize)]
 struct Record<'a> {
     temperature: f32,
+    skills: ShownSkills,
     #[serde(flatten)]
     trajectory: &'a Trajectory,
 }
@@ -89,18 +92,22 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let policy = open_policy(&model.folder, &recipe)?;
     let mut file = args.trajectories.as_deref().map(JsonLines::create).transpose()?;
     let mut evaluations = Vec::new();
-    for &temperature in &recipe.evaluation.temperatures {
+    let e = &recipe.evaluation;
+    for (skills, &temperature) in e.skills.iter().flat_map(|s| e.temperatures.iter().map(move |t| (*s, t))) {
+        let bank =
+            (skills == ShownSkills::Bank).then(|| Bank::open(&recipe.skill.bank, &recipe.environment.name));
+        let groups = Group::of(&panel, bank.transpose()?.as_ref())?;
         let start = Instant::now();
         let settings = Settings::evaluation(&recipe, temperature, [recipe.seed, EVALUATION, 0]);
         let display = std::cell::RefCell::new(Display::new());
         let total = panel.len();
         let progress =
             |done| display.borrow_mut().show(Event::Sampling { purpose: "evaluation", done, total });
-        let (report, played) = evaluate(&policy.model, &policy.dialogue, &panel, &settings, &progress)?;
+        let (report, played) = evaluate(&policy.model, &policy.dialogue, &groups, &settings, &progress)?;
         if let Some(file) = &mut file {
-            file.add(played.iter().map(|trajectory| Record { temperature, trajectory }))?;
+            file.add(played.iter().map(|trajectory| Record { temperature, skills, trajectory }))?;
         }
-        evaluations.push(Evaluation { temperature, seconds: start.elapsed().as_secs_f64(), report });
+        evaluations.push(Evaluation { temperature, skills, seconds: start.elapsed().as_secs_f64(), report });
     }
     let answer = Answer {
         model: &model.folder,
@@ -137,7 +144,12 @@ impl Answer<'_> {
         let mut text = format!("{} on {}, {}\n", self.model.display(), self.environment, self.split);
         for e in &self.evaluations {
             let r = &e.report;
-            text.push_str(&format!("\ntemperature {}, {:.0} s\n", e.temperature, e.seconds));
+            text.push_str(&format!(
+                "\ntemperature {}{}, {:.0} s\n",
+                e.temperature,
+                shown(e.skills),
+                e.seconds
+            ));
             let kinds = r.kinds.iter().map(|(kind, k)| (kind.as_str(), k));
             for (kind, k) in kinds.chain([("all", &r.overall)]) {
                 text.push_str(&format!("  {kind:<32} {:>4}/{:<4} {}\n", k.won, k.tasks, rate(k)));

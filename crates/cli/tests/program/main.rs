@@ -2,6 +2,7 @@
 
 mod analyzers;
 mod games;
+mod methods;
 mod recipes;
 mod runs;
 #[expect(dead_code, reason = "here servers only answer well")]

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::forward::with_scratch;
+use super::forward::{Purpose, with_scratch};
 use super::{Workspace, head_norm, pieces};
 use crate::batch::TreeBatch;
 use crate::kernels::matmul::{CHUNK, Output, gradient, product};
@@ -20,9 +20,10 @@ impl Workspace {
         let (width, qw, hd) = (heads.qkv_width(), heads.q_width(), heads.dim);
         let qk = qw + heads.kv_width();
         let format = kernels().activation_format(model.precision);
-        let [dx, dx_next] = &mut self.dx;
+        // Not borrowed from the workspace, which a layer that is computed again needs as a whole.
+        let mut buffers = std::mem::take(&mut self.dx);
+        let [dx, dx_next] = &mut buffers;
         let (mut dx, mut dx_next) = (dx.take(n * d), dx_next.take(n * d));
-        let angles = &self.rope;
         let targets = batch.targets() * d;
         let (final_norm, back) = (model.layout.final_norm.clone(), self.hidden_normed.take(targets));
         let (dhidden, hidden) = (self.dhidden.get(targets), self.hidden.get(targets));
@@ -41,9 +42,12 @@ impl Workspace {
             bias::backward(&mut dx[source as usize * d..][..d], row);
         }
         for (l, layer) in model.layout.layers.iter().enumerate().rev() {
-            let saved = &mut self.layers[l];
+            if self.recompute {
+                self.layer(model, batch, l, Purpose::Again);
+            }
+            let saved = &mut self.layers[if self.recompute { 0 } else { l }];
             self.weights.backward(model, layer);
-            let panels = &self.weights;
+            let (panels, angles) = (&self.weights, &self.rope);
             let (normed, act) = (self.normed.take(n * d), self.act.take(n * f));
             let dout = self.dout.take(n * qw);
             let gate_up = saved.gate_up.take(n * 2 * f);
@@ -81,12 +85,12 @@ impl Workspace {
                 });
             bias::backward(&mut grad[layer.mlp_norm.clone()], norm_grads);
             let attended = saved.attended.get(n * qw);
-            self.inputs.fill(Matrix::new(act, f), n, f, format);
-            gradient(&mut grad[layer.down.clone()], Matrix::new(dx, d), d, &self.inputs);
-            self.inputs.fill(Matrix::new(normed, d), n, d, format);
-            gradient(&mut grad[layer.gate_up.clone()], Matrix::new(gate_up, 2 * f), 2 * f, &self.inputs);
-            self.inputs.fill(Matrix::new(attended, qw), n, qw, format);
-            gradient(&mut grad[layer.output.clone()], Matrix::new(dx_next, d), d, &self.inputs);
+            self.operand.fill(Matrix::new(act, f), n, f, format);
+            gradient(&mut grad[layer.down.clone()], Matrix::new(dx, d), d, &self.operand);
+            self.operand.fill(Matrix::new(normed, d), n, d, format);
+            gradient(&mut grad[layer.gate_up.clone()], Matrix::new(gate_up, 2 * f), 2 * f, &self.operand);
+            self.operand.fill(Matrix::new(attended, qw), n, qw, format);
+            gradient(&mut grad[layer.output.clone()], Matrix::new(dx_next, d), d, &self.operand);
             (dx, dx_next) = (dx_next, dx);
             // Attention.
             let dqkv = self.dqkv.take(n * width);
@@ -100,7 +104,7 @@ impl Workspace {
             attention::backward(dqkv, &attention, batch, (heads, key_format), &mut self.head_panels);
             let head_norm = head_norm(model, layer);
             let raw = saved.qk_raw.get(if head_norm.is_some() { n * qk } else { 0 });
-            let input = saved.input.get(n * d);
+            let input = self.inputs[l].get(n * d);
             let norm_grads = self.norm_grads.take(n.div_ceil(CHUNK) * (d + 2 * hd + width));
             pieces(dx_next, d, n)
                 .into_par_iter()
@@ -161,10 +165,11 @@ impl Workspace {
                     bias::backward(&mut grad[bias.clone()], dbias);
                 }
             }
-            self.inputs.fill(Matrix::new(normed, d), n, d, format);
-            gradient(&mut grad[layer.qkv.clone()], Matrix::new(dqkv, width), width, &self.inputs);
+            self.operand.fill(Matrix::new(normed, d), n, d, format);
+            gradient(&mut grad[layer.qkv.clone()], Matrix::new(dqkv, width), width, &self.operand);
             (dx, dx_next) = (dx_next, dx);
         }
         embedding::backward(&mut grad[model.layout.embedding.clone()], dx, batch.tokens(), d);
+        self.dx = buffers;
     }
 }

@@ -31,95 +31,116 @@ pub(super) fn with_scratch<R, const N: usize>(
     })
 }
 
+/// What a layer is computed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For what it puts out.
+    Score,
+    /// For that, and for a backward pass later.
+    Train,
+    /// For the backward pass that is at this layer: once more from its input, and nothing is put out.
+    Again,
+}
+
 impl Workspace {
-    /// Runs the layers; leaves the residual stream in `x`. With `keep`, every layer saves what the
-    /// backward pass needs; without, all layers share one set of buffers.
+    /// Runs the layers; leaves the residual stream in `x`. With `keep`, what the backward pass needs is
+    /// saved; without, all layers share one set of buffers.
     pub(super) fn forward(&mut self, model: &Model, batch: &TreeBatch, keep: bool) {
+        let (n, d, layers) = (batch.rows(), model.config.hidden_size, model.config.num_layers);
+        let deepest = batch.positions().iter().max().map_or(0, |&p| p as usize + 1);
+        self.rope.cover(deepest);
+        let sets = if keep && !self.recompute { layers } else { 1 };
+        self.layers.resize_with(sets.max(self.layers.len()), Default::default);
+        self.inputs.resize_with(layers, Default::default);
+        self.outputs.choose(batch, keep);
+        let weight = &model.weights[model.layout.embedding.clone()];
+        embedding::forward(self.x.take(n * d), weight, batch.tokens(), d);
+        let purpose = if keep { Purpose::Train } else { Purpose::Score };
+        for l in 0..layers {
+            self.layer(model, batch, l, purpose);
+        }
+    }
+
+    /// Runs layer `l` on the residual stream in `x`.
+    pub(super) fn layer(&mut self, model: &Model, batch: &TreeBatch, l: usize, purpose: Purpose) {
         let (n, d, f) = (batch.rows(), model.config.hidden_size, model.config.intermediate_size);
         let (heads, w) = (model.heads(), &model.weights);
         let (width, qw) = (heads.qkv_width(), heads.q_width());
         let qk = qw + heads.kv_width();
         let eps = model.config.rms_norm_eps as f32;
-        let deepest = batch.positions().iter().max().map_or(0, |&p| p as usize + 1);
-        self.rope.cover(deepest);
-        let sets = if keep { model.config.num_layers } else { 1 };
-        if self.layers.len() < sets {
-            self.layers.resize_with(sets, Default::default);
-        }
         let format = kernels().weight_format(model.precision);
-        self.outputs.choose(batch, keep);
-        let (rope, panels) = (&self.rope, &mut self.weights);
-        let x = self.x.take(n * d);
-        embedding::forward(x, &w[model.layout.embedding.clone()], batch.tokens(), d);
-        for (l, layer) in model.layout.layers.iter().enumerate() {
-            panels.forward(model, layer);
-            let panels = &*panels;
-            let saved = &mut self.layers[if keep { l } else { 0 }];
-            let head_norm = head_norm(model, layer);
-            let kept = |width: usize| if keep { width } else { 0 };
-            let raw_width = if head_norm.is_some() { kept(qk) } else { 0 };
-            let qkv = saved.qkv.take(n * width);
-            pieces(x, d, n)
-                .into_par_iter()
-                .zip(pieces(qkv, width, n))
-                .zip(pieces(saved.input.take(kept(n * d)), kept(d), n))
-                .zip(pieces(saved.qk_raw.take(n * raw_width), raw_width, n))
-                .zip(batch.positions().par_chunks(CHUNK))
-                .for_each(|((((x, qkv), input), raw), positions)| {
-                    if keep {
-                        input.copy_from_slice(x);
-                    }
-                    with_scratch([x.len()], |[normed]| {
-                        norm::forward(normed, x, &w[layer.attention_norm.clone()], eps);
-                        product(
-                            Output::set(qkv, width),
-                            Matrix::new(normed, d),
-                            positions.len(),
-                            &panels.qkv,
-                        );
-                    });
-                    if let Some(range) = &layer.qkv_bias {
-                        bias::forward(qkv, &w[range.clone()]);
-                    }
-                    if raw_width > 0 {
-                        for (row, raw) in qkv.chunks_exact(width).zip(raw.chunks_exact_mut(qk)) {
-                            raw.copy_from_slice(&row[..qk]);
-                        }
-                    }
-                    rope::prepare_rows(qkv, (width, qk), heads.query, rope, positions, head_norm);
+        let layer = &model.layout.layers[l];
+        let head_norm = head_norm(model, layer);
+        self.weights.forward(model, layer);
+        let (rope, panels, x) = (&self.rope, &self.weights, self.x.take(n * d));
+        // Widths of what is saved; where it is not, pieces of width 0 stand for it.
+        let saved_width = |width: usize| if purpose == Purpose::Score { 0 } else { width };
+        let raw_width = if head_norm.is_some() { saved_width(qk) } else { 0 };
+        let input_width = if purpose == Purpose::Train { d } else { 0 };
+        if purpose == Purpose::Again {
+            x.copy_from_slice(self.inputs[l].get(n * d));
+        }
+        let input = self.inputs[l].take(n * input_width);
+        let saved = &mut self.layers[if purpose == Purpose::Train && !self.recompute { l } else { 0 }];
+        let qkv = saved.qkv.take(n * width);
+        pieces(x, d, n)
+            .into_par_iter()
+            .zip(pieces(qkv, width, n))
+            .zip(pieces(input, input_width, n))
+            .zip(pieces(saved.qk_raw.take(n * raw_width), raw_width, n))
+            .zip(batch.positions().par_chunks(CHUNK))
+            .for_each(|((((x, qkv), input), raw), positions)| {
+                if input_width > 0 {
+                    input.copy_from_slice(x);
+                }
+                with_scratch([x.len()], |[normed]| {
+                    norm::forward(normed, x, &w[layer.attention_norm.clone()], eps);
+                    product(Output::set(qkv, width), Matrix::new(normed, d), positions.len(), &panels.qkv);
                 });
-            let lse = saved.lse.take(n * heads.query);
-            let attended = saved.attended.take(n * qw);
-            attention::forward(attended, lse, qkv, batch, (heads, format), &mut self.keys);
-            // Without a backward pass, only rows that predict targets matter behind the last attention.
-            let n = if !keep && l + 1 == model.config.num_layers {
-                keep_rows(x, d, &self.outputs.rows);
-                keep_rows(attended, qw, &self.outputs.rows);
-                self.outputs.rows.len()
-            } else {
-                n
-            };
-            pieces(x, d, n)
-                .into_par_iter()
-                .zip(pieces(attended, qw, n))
-                .zip(pieces(saved.middle.take(kept(n * d)), kept(d), n))
-                .zip(pieces(saved.gate_up.take(kept(n * 2 * f)), kept(2 * f), n))
-                .for_each(|(((x, attended), middle), gate_up)| {
-                    let rows = x.len() / d;
-                    product(Output::add(x, d), Matrix::new(attended, qw), rows, &panels.output);
-                    if keep {
-                        middle.copy_from_slice(x);
+                if let Some(range) = &layer.qkv_bias {
+                    bias::forward(qkv, &w[range.clone()]);
+                }
+                if raw_width > 0 {
+                    for (row, raw) in qkv.chunks_exact(width).zip(raw.chunks_exact_mut(qk)) {
+                        raw.copy_from_slice(&row[..qk]);
                     }
-                    let lens = [x.len(), rows * f, if keep { 0 } else { rows * 2 * f }];
-                    with_scratch(lens, |[normed, act, passing]| {
-                        let gate_up = if keep { gate_up } else { passing };
-                        norm::forward(normed, x, &w[layer.mlp_norm.clone()], eps);
-                        product(Output::set(gate_up, 2 * f), Matrix::new(normed, d), rows, &panels.gate_up);
+                }
+                rope::prepare_rows(qkv, (width, qk), heads.query, rope, positions, head_norm);
+            });
+        let lse = saved.lse.take(n * heads.query);
+        let attended = saved.attended.take(n * qw);
+        attention::forward(attended, lse, qkv, batch, (heads, format), &mut self.keys);
+        // Without a backward pass, only rows that predict targets matter behind the last attention.
+        let n = if purpose == Purpose::Score && l + 1 == model.config.num_layers {
+            keep_rows(x, d, &self.outputs.rows);
+            keep_rows(attended, qw, &self.outputs.rows);
+            self.outputs.rows.len()
+        } else {
+            n
+        };
+        let (kept, gates) = (saved_width(d), saved_width(2 * f));
+        pieces(x, d, n)
+            .into_par_iter()
+            .zip(pieces(attended, qw, n))
+            .zip(pieces(saved.middle.take(n * kept), kept, n))
+            .zip(pieces(saved.gate_up.take(n * gates), gates, n))
+            .for_each(|(((x, attended), middle), gate_up)| {
+                let rows = x.len() / d;
+                product(Output::add(x, d), Matrix::new(attended, qw), rows, &panels.output);
+                if kept > 0 {
+                    middle.copy_from_slice(x);
+                }
+                let lens = [x.len(), rows * f, if gates > 0 { 0 } else { rows * 2 * f }];
+                with_scratch(lens, |[normed, act, passing]| {
+                    let gate_up = if gates > 0 { gate_up } else { passing };
+                    norm::forward(normed, x, &w[layer.mlp_norm.clone()], eps);
+                    product(Output::set(gate_up, 2 * f), Matrix::new(normed, d), rows, &panels.gate_up);
+                    if purpose != Purpose::Again {
                         swiglu::forward(act, gate_up, f);
                         product(Output::add(x, d), Matrix::new(act, f), rows, &panels.down);
-                    });
+                    }
                 });
-        }
+            });
     }
 }
 

@@ -24,11 +24,16 @@ mod forward;
 #[derive(Debug)]
 pub struct Workspace {
     rope: Rope,
+    /// Whether the backward pass computes each layer again instead of finding what it needs.
+    recompute: bool,
+    /// The residual stream before each layer, for the backward pass.
+    inputs: Vec<Buffer<f32>>,
+    /// What else the backward pass needs: of every layer, or of the one it is at.
     layers: Vec<Saved>,
     weights: LayerPanels,
     keys: Vec<[Panels; 2]>,
     head_panels: Vec<HeadPanels>,
-    inputs: Panels,
+    operand: Panels,
     head: HeadBuffers,
     outputs: Outputs,
     x: Buffer<f32>,
@@ -69,11 +74,9 @@ impl Outputs {
     }
 }
 
-/// What one layer saves for the backward pass.
+/// What one layer saves for the backward pass besides its input.
 #[derive(Debug, Default)]
 struct Saved {
-    /// Residual stream before attention.
-    input: Buffer<f32>,
     /// Query and key heads before norm and rotation.
     qk_raw: Buffer<f32>,
     /// Queries, keys and values as attention takes them.
@@ -167,11 +170,13 @@ impl Workspace {
     pub fn new(model: &Model) -> Self {
         Workspace {
             rope: Rope::new(model.config.head_dim, model.config.rope_theta),
+            recompute: false,
+            inputs: Vec::new(),
             layers: Vec::new(),
             weights: LayerPanels::default(),
             keys: Vec::new(),
             head_panels: Vec::new(),
-            inputs: Panels::default(),
+            operand: Panels::default(),
             head: HeadBuffers::default(),
             outputs: Outputs::default(),
             x: Buffer::new(),
@@ -185,6 +190,13 @@ impl Workspace {
             hidden_normed: Buffer::new(),
             dhidden: Buffer::new(),
         }
+    }
+
+    /// With `recompute`, a training pass keeps the residual stream before each layer and computes the
+    /// layers again on its way back: the same gradient, bit for bit, in less memory and more time (Chen et
+    /// al. 2016).
+    pub fn recomputing(self, recompute: bool) -> Self {
+        Workspace { recompute, ..self }
     }
 
     /// Log-probability (of logits divided by `temperature`) and entropy of every target.

@@ -61,19 +61,19 @@ impl Moments {
     }
 }
 
-/// The moments of each row's group.
+/// The scores that count in each group.
 ///
 /// `groups`, `trajectories` and `scores` have one entry for each row; trajectory numbers need only be
 /// distinct within a group.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn moments(
+pub fn pools(
     groups: &[usize],
     trajectories: &[usize],
     scores: &[f64],
     statistics: GroupStatistics,
-) -> Vec<Moments> {
+) -> HashMap<usize, Vec<f64>> {
     assert_eq!(groups.len(), scores.len(), "one group for each score");
     assert_eq!(trajectories.len(), scores.len(), "one trajectory for each score");
     let mut pools = HashMap::<usize, Vec<f64>>::new();
@@ -84,6 +84,20 @@ pub fn moments(
             pools.entry(*group).or_default().push(*score);
         }
     }
+    pools
+}
+
+/// The moments of each row's group. Arguments as in [`pools`].
+///
+/// # Panics
+/// If the lengths differ.
+pub fn moments(
+    groups: &[usize],
+    trajectories: &[usize],
+    scores: &[f64],
+    statistics: GroupStatistics,
+) -> Vec<Moments> {
+    let pools = pools(groups, trajectories, scores, statistics);
     let moments: HashMap<usize, Moments> =
         pools.into_iter().map(|(group, pool)| (group, Moments::of(&pool))).collect();
     groups.iter().map(|group| moments[group]).collect()

@@ -3,9 +3,61 @@
 //! For a response token `y` of a row that was scored with a skill in its prompt,
 //! `t = log p_old(y | prompt with skill) - log p_old(y | prompt)`; no gradient flows through it.
 //! `A = A_episode + w_E t_E + w_S t_S`, with the outcome advantage `A_episode` of the row, `t_E` from
-//! the skill of the episode and `t_S` from the skill of the step.
+//! the skill of the episode and `t_S` from the skill of the step. Weights, clip and normalisation are in
+//! `[skill]`.
+//!
+//! Code: `gigpo/core_gigpo.py` and `opid/` of the reference, with weights of 0.001 and no clip in its scripts.
 
 use serde::{Deserialize, Serialize};
+
+use super::grpo;
+use super::sampled::Sampled;
+use super::{Method, Skills};
+use crate::advantage::Advantages;
+use crate::recipe::Skill;
+use crate::skill::rescore::{Scores, SkillScores};
+
+/// OPID sets nothing elsewhere.
+pub const PRESET: &str = "";
+
+/// OPID, whose settings are the recipe's `[skill]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Opid {}
+
+impl Method for Opid {
+    fn title(&self) -> &'static str {
+        "OPID"
+    }
+
+    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
+        grpo::outcome(sampled)
+    }
+
+    /// A skill that weighs nothing is not scored.
+    fn skills(&self, skill: &Skill) -> Skills {
+        Skills { episode: skill.episode_weight > 0.0, step: skill.step_weight > 0.0 }
+    }
+
+    fn advantages(
+        &self,
+        sampled: &Sampled<'_>,
+        outcome: Vec<f64>,
+        scores: Option<&SkillScores>,
+    ) -> Advantages {
+        let Some(scores) = scores else { return Advantages::of_outcomes(outcome) };
+        let s = sampled.skill;
+        let part = |scores: &Scores, weight: f64| {
+            let signal = token_signal(&scores.logprobs, sampled.old, &scores.selected, &s.shaping());
+            signal.iter().map(|t| weight * t).collect()
+        };
+        Advantages {
+            outcome,
+            episode_skill: part(&scores.episode, s.episode_weight),
+            step_skill: part(&scores.step, s.step_weight),
+        }
+    }
+}
 
 /// Standard deviation at and below which a signal is centred but not scaled, and the term that
 /// keeps the shares finite; both as in the reference.

@@ -128,7 +128,7 @@ pub fn small(name: &str, config: &ModelConfig, extent: Extent) -> Result<Vec<Fig
             let batch = batch(config, extent);
             let generated = generate(&model, extent);
             let scored = score(&model, &batch, extent);
-            (train(&mut model, &batch, extent, MomentFormat::F32), scored, generated)
+            (train(&mut model, &batch, extent, (MomentFormat::F32, false)), scored, generated)
         })?;
         for (work, speed) in [("train", trained), ("score", scored), ("prefill", prefill), ("decode", decode)]
         {
@@ -136,7 +136,12 @@ pub fn small(name: &str, config: &ModelConfig, extent: Extent) -> Result<Vec<Fig
         }
         if precision == Precision::F32 {
             let two = on_threads(2, || {
-                train(&mut random(config, precision), &batch(config, extent), extent, MomentFormat::F32)
+                train(
+                    &mut random(config, precision),
+                    &batch(config, extent),
+                    extent,
+                    (MomentFormat::F32, false),
+                )
             })?;
             figures
                 .push(Figure::ratio(&format!("threads/train/{name}"), two.per_second / trained.per_second));
@@ -155,12 +160,16 @@ pub fn large(name: &str, config: &ModelConfig, extents: &[Extent]) -> Result<Vec
         let mut figures = Vec::new();
         for extent in extents {
             if extent.batch > 0 {
-                memory::reset_peak();
-                let speed = train(&mut model, &batch(config, *extent), *extent, MomentFormat::Bf16);
-                figures.push(Figure::speed(format!("train/{name}/bf16"), speed));
-                if let Some(bytes) = memory::peak() {
-                    let value = bytes as f64 / (1u64 << 30) as f64;
-                    figures.push(Figure { name: format!("memory/train/{name}/bf16"), value, unit: "GiB" });
+                let batch = batch(config, *extent);
+                for (recompute, how) in [(false, ""), (true, "/recompute")] {
+                    memory::reset_peak();
+                    let speed = train(&mut model, &batch, *extent, (MomentFormat::Bf16, recompute));
+                    figures.push(Figure::speed(format!("train/{name}/bf16{how}"), speed));
+                    if let Some(bytes) = memory::peak() {
+                        let value = bytes as f64 / (1u64 << 30) as f64;
+                        let name = format!("memory/train/{name}/bf16{how}");
+                        figures.push(Figure { name, value, unit: "GiB" });
+                    }
                 }
             }
             if extent.sequences > 0 {
@@ -204,8 +213,13 @@ fn batch(config: &ModelConfig, extent: Extent) -> TreeBatch {
 }
 
 /// Speed of forward, backward, clipping and AdamW.
-fn train(model: &mut Model, batch: &TreeBatch, extent: Extent, moments: MomentFormat) -> Speed {
-    let mut workspace = Workspace::new(model);
+fn train(
+    model: &mut Model,
+    batch: &TreeBatch,
+    extent: Extent,
+    (moments, recompute): (MomentFormat, bool),
+) -> Speed {
+    let mut workspace = Workspace::new(model).recomputing(recompute);
     let mut optimizer = AdamW::new(model.len(), AdamWConfig { moments, ..AdamWConfig::default() });
     let mut grad = vec![0.0; model.len()];
     let slope = -1.0 / batch.targets().max(1) as f32;

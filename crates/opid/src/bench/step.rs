@@ -10,9 +10,12 @@ use opid_lm::error::LoadError;
 use serde::Serialize;
 
 use super::median;
+use crate::algo::Algorithm;
+use crate::algo::grpo::Grpo;
+use crate::algo::opid::Opid;
 use crate::metrics::{Seconds, StepMetrics};
 use crate::policy::{PolicyError, untrained};
-use crate::recipe::{AlgorithmName, Recipe};
+use crate::recipe::Recipe;
 use crate::tasks::{Tasks, TasksError};
 use crate::train::{Event, TrainError, train};
 use crate::trajectory::Trajectory;
@@ -48,8 +51,8 @@ pub enum StepError {
 /// What was measured under one algorithm; medians over steps.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    /// The algorithm.
-    pub algorithm: AlgorithmName,
+    /// The method's name.
+    pub algorithm: &'static str,
     /// Seconds of a step.
     pub total: f64,
     /// Seconds by phase.
@@ -110,10 +113,10 @@ pub fn measure(
     recipe.evaluation.temperatures.truncate(1);
     recipe.checkpoint.every = 0;
     recipe.checkpoint.trajectories_every = 1;
-    let mut run = |algorithm| {
-        let name = if algorithm == AlgorithmName::Opid { "OPID" } else { "GRPO" };
+    let mut run = |algorithm: Algorithm| {
+        let name = algorithm.method().title();
         let mut recipe = recipe.clone();
-        recipe.algorithm.name = algorithm;
+        recipe.algorithm = algorithm.clone();
         let mut steps = Vec::new();
         train(&recipe, &scratch.path().join(name), &mut |event| {
             if let Event::Step(metrics, of) = event {
@@ -123,7 +126,7 @@ pub fn measure(
         })?;
         summary(&recipe, &steps, &scratch.path().join(name))
     };
-    Ok([run(AlgorithmName::Opid)?, run(AlgorithmName::Grpo)?])
+    Ok([run(Algorithm::Opid(Opid {}))?, run(Algorithm::Grpo(Grpo {}))?])
 }
 
 /// Writes a policy that has learned nothing, with a tokenizer for the recipe's texts.
@@ -150,7 +153,7 @@ fn summary(recipe: &Recipe, steps: &[StepMetrics], run: &Path) -> Result<Measure
         None => Tokens::default(),
         Some(metrics) => tokens(recipe, metrics, &episodes(run, metrics.step)?),
     };
-    Ok(Measured { algorithm: recipe.algorithm.name, total, seconds, tokens })
+    Ok(Measured { algorithm: recipe.algorithm.method().title(), total, seconds, tokens })
 }
 
 /// Reads the episodes of a step back.

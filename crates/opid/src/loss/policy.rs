@@ -2,6 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Bound of the mean log ratio of a response, as in the reference.
+const MOST_LOG_RATIO: f64 = 10.0;
+
+/// Which probability ratio is clipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ratio {
+    /// That of each token.
+    #[default]
+    Token,
+    /// That of the response: the exponential of the mean over its tokens (GSPO, arXiv 2507.18071).
+    Sequence,
+}
+
 /// Clip ranges of the probability ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClipRange {
@@ -70,6 +84,25 @@ pub fn policy_loss(log_prob: f64, old: f64, advantage: f64, clip: &ClipRange) ->
         clipped,
         clipped_lower,
         divergence: old - log_prob,
+    }
+}
+
+/// The loss of a token by the ratio of its whole response, whose mean of `log_prob - old` is `log_ratio`.
+///
+/// `s = exp(log_ratio)`; `loss = max(-A s, -A clip(s, 1 - low, 1 + high))`. The derivative with respect to the
+/// token's log-probability is `-A s` where the unclipped term counts, else 0: each token carries the gradient of
+/// the whole, and averaging the tokens of a response gives that of its ratio. There is no dual clip.
+pub fn sequence_loss(log_ratio: f64, advantage: f64, clip: &ClipRange) -> PolicyLoss {
+    let ratio = log_ratio.min(MOST_LOG_RATIO).exp();
+    let unclipped = -advantage * ratio;
+    let bounded = -advantage * ratio.max(1.0 - clip.low).min(1.0 + clip.high);
+    let clipped = bounded > unclipped;
+    PolicyLoss {
+        loss: unclipped.max(bounded),
+        gradient: if clipped || log_ratio > MOST_LOG_RATIO { 0.0 } else { unclipped },
+        clipped,
+        clipped_lower: false,
+        divergence: -log_ratio,
     }
 }
 

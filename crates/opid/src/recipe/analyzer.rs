@@ -15,6 +15,8 @@ pub enum AnalyzerName {
     Policy,
     /// Skills from a recording.
     Replay,
+    /// Skills written beforehand, by the kind of task.
+    Bank,
 }
 
 /// The endpoint that is asked where neither the recipe nor the environment names one.

@@ -1,6 +1,7 @@
 //! What a recipe resolves to where it says nothing.
 
 use super::*;
+use crate::skill::bank::BankSettings;
 use crate::skill::critical::Selector;
 use crate::skill::route::Routing;
 use crate::skill::schedule::SkillSchedule;
@@ -17,6 +18,7 @@ impl Default for Recipe {
             rollout: Rollout::default(),
             reward: Reward::default(),
             algorithm: Algorithm::default(),
+            advantage: Advantage::default(),
             skill: Skill::default(),
             loss: Loss::default(),
             optimizer: Optimizer::default(),
@@ -35,6 +37,7 @@ impl Default for Environment {
             max_turns: 30,
             receptacles: (6, 9),
             kinds: Vec::new(),
+            fraction: 1.0,
         }
     }
 }
@@ -74,6 +77,7 @@ impl Default for Rollout {
             top_k: 0,
             max_response_tokens: 24,
             concurrency: 128,
+            skills: ShownSkills::None,
         }
     }
 }
@@ -84,9 +88,9 @@ impl Default for Reward {
     }
 }
 
-impl Default for Algorithm {
+impl Default for Advantage {
     fn default() -> Self {
-        Algorithm { name: AlgorithmName::Opid, normalize_std: true, statistics: GroupStatistics::Trajectory }
+        Advantage { normalize_std: true, statistics: GroupStatistics::Trajectory }
     }
 }
 
@@ -107,6 +111,7 @@ impl Default for Skill {
             max_failures: 0.2,
             min_coverage: 0.01,
             replay: String::new(),
+            bank: BankSettings::default(),
             noise: SkillNoise::default(),
             openai: OpenAi::default(),
             policy: SkillPolicy::default(),
@@ -116,7 +121,16 @@ impl Default for Skill {
 
 impl Default for Loss {
     fn default() -> Self {
-        Loss { clip_low: 0.2, clip_high: 0.2, dual_clip: 3.0, kl: 0.01, entropy: 0.0 }
+        Loss {
+            policy: 1.0,
+            ratio: Ratio::Token,
+            aggregation: Aggregation::TokenMean,
+            clip_low: 0.2,
+            clip_high: 0.2,
+            dual_clip: 3.0,
+            kl: 0.01,
+            entropy: 0.0,
+        }
     }
 }
 
@@ -133,13 +147,20 @@ impl Default for Optimizer {
             grad_clip: 1.0,
             mini_batches: 2,
             micro_batch_tokens: 4096,
+            recompute: false,
         }
     }
 }
 
 impl Default for Evaluation {
     fn default() -> Self {
-        Evaluation { every: 0, split: "valid_seen".into(), games: 100, temperatures: vec![1.0, 0.4] }
+        Evaluation {
+            every: 0,
+            split: "valid_seen".into(),
+            games: 100,
+            temperatures: vec![1.0, 0.4],
+            skills: vec![ShownSkills::None],
+        }
     }
 }
 

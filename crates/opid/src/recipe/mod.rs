@@ -10,8 +10,11 @@ use opid_lm::kernels::tile::Precision;
 use opid_lm::optimizer::MomentFormat;
 use serde::{Deserialize, Serialize};
 
+use crate::algo::Algorithm;
 use crate::algo::group::GroupStatistics;
 use crate::layout::{Layout, Truncation};
+use crate::loss::aggregate::Aggregation;
+use crate::loss::policy::Ratio;
 
 mod analyzer;
 mod defaults;
@@ -19,7 +22,7 @@ mod read;
 mod skill;
 
 pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise, SkillPolicy};
-pub use skill::{Skill, Teacher};
+pub use skill::{ShownSkills, Skill, Teacher};
 
 /// The recipe `opid train` uses when none is named.
 pub const HOUSEHOLD: &str = include_str!("../../../../recipes/household.toml");
@@ -73,9 +76,11 @@ pub struct Recipe {
     pub rollout: Rollout,
     /// What an episode is worth.
     pub reward: Reward,
-    /// Episode advantages.
+    /// The method, by `name`, and its settings: see docs/algorithms.md.
     pub algorithm: Algorithm,
-    /// Skills and skill advantages (OPID only).
+    /// How the episodes of a group are compared.
+    pub advantage: Advantage,
+    /// Skills, for methods with a teacher; and what they weigh under OPID.
     pub skill: Skill,
     /// The policy loss.
     pub loss: Loss,
@@ -104,6 +109,9 @@ pub struct Environment {
     pub receptacles: (usize, usize),
     /// Kinds of task to use (for example `pick_and_place_simple`); empty uses all.
     pub kinds: Vec<String>,
+    /// Share of the training split's tasks that are trained on, the same ones for every seed; of an endless
+    /// split, which has no shares, only 1.
+    pub fraction: f64,
 }
 
 /// The language model that is trained.
@@ -166,6 +174,9 @@ pub struct Rollout {
     pub max_response_tokens: usize,
     /// Most episodes sampled at the same time.
     pub concurrency: usize,
+    /// Skills in the policy's own history while it trains: `none`, or `bank` (that of `skill.bank` for the
+    /// task).
+    pub skills: ShownSkills,
 }
 
 /// What an episode is worth.
@@ -191,12 +202,10 @@ pub enum InvalidMeans {
     Refused,
 }
 
-/// Episode advantages.
+/// How the episodes of a group are compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Algorithm {
-    /// `opid` or `grpo`.
-    pub name: AlgorithmName,
+pub struct Advantage {
     /// Whether the advantage is divided by the group's standard deviation.
     pub normalize_std: bool,
     /// Group statistics over each `trajectory` once (the paper) or over each `row`, that is turn (the
@@ -204,20 +213,18 @@ pub struct Algorithm {
     pub statistics: GroupStatistics,
 }
 
-/// The algorithms a recipe can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AlgorithmName {
-    /// Group-relative policy optimisation.
-    Grpo,
-    /// GRPO and on-policy skill distillation.
-    Opid,
-}
-
 /// The policy loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Loss {
+    /// Weight of the clipped policy loss; 0 leaves distillation and KL alone.
+    pub policy: f64,
+    /// The ratio that is clipped: of each `token`, or of the whole response (`sequence`: the mean over its
+    /// tokens).
+    pub ratio: Ratio,
+    /// How the losses of tokens are averaged: `token-mean`, `seq-mean-token-sum`, `seq-mean-token-mean` or
+    /// `seq-mean-token-sum-norm`, where a sequence is a turn.
+    pub aggregation: Aggregation,
     /// The ratio is clipped below at `1 - clip_low`.
     pub clip_low: f64,
     /// The ratio is clipped above at `1 + clip_high`.
@@ -254,6 +261,9 @@ pub struct Optimizer {
     pub mini_batches: usize,
     /// Tokens computed at once; bounds the memory of activations.
     pub micro_batch_tokens: usize,
+    /// Whether the backward pass computes every layer again from its input instead of keeping its
+    /// activations: about a fifth more time for a fraction of their memory, and the same result.
+    pub recompute: bool,
 }
 
 /// How the learning rate changes after the warm-up.
@@ -280,6 +290,8 @@ pub struct Evaluation {
     pub games: usize,
     /// Sampling temperatures; each is an evaluation of its own. 0 is greedy.
     pub temperatures: Vec<f32>,
+    /// Skills in the policy's history, `none` or `bank`; each is an evaluation of its own.
+    pub skills: Vec<ShownSkills>,
 }
 
 /// What is kept on disk.

@@ -5,9 +5,11 @@ use std::path::Path;
 use opid_env::catalog::ENDLESS;
 use toml::{Table, Value};
 
-use super::{AlgorithmName, AnalyzerName, HOUSEHOLD, Recipe, RecipeError, Teacher};
+use super::{AnalyzerName, HOUSEHOLD, Recipe, RecipeError, Teacher};
+use crate::algo::Algorithm;
 use crate::algo::group::GroupStatistics;
 use crate::layout::Layout;
+use crate::skill::route::Routing;
 
 impl Recipe {
     /// Reads a recipe file, or the built-in one for `None`, and applies `key=value` changes.
@@ -31,7 +33,7 @@ impl Recipe {
         for change in changes {
             apply(&mut table, change)?;
         }
-        let changed = toml::to_string(&table).map_err(|e| malformed(e.to_string()))?;
+        let changed = toml::to_string(&with_preset(table)).map_err(|e| malformed(e.to_string()))?;
         let origin = if changes.is_empty() { origin } else { "--set".to_owned() };
         let mut recipe = Recipe::parse(&changed, &origin)?;
         if recipe.skill.analyzer == AnalyzerName::OpenAi {
@@ -85,6 +87,19 @@ impl Recipe {
         if self.environment.max_turns == 0 {
             return fail("environment.max_turns", "an episode needs at least one turn");
         }
+        let fraction = self.environment.fraction;
+        if !(fraction > 0.0 && fraction <= 1.0) {
+            return fail(
+                "environment.fraction",
+                "it is a share of the tasks: use a value above 0 and at most 1",
+            );
+        }
+        if fraction < 1.0 && ENDLESS.contains(&self.environment.name.as_str()) {
+            return fail(
+                "environment.fraction",
+                "this environment makes games without end: only 1 has a meaning",
+            );
+        }
         if r.groups == 0 {
             return fail("rollout.groups", "a training step needs at least one task");
         }
@@ -118,24 +133,34 @@ impl Recipe {
                 );
             }
         }
-        if self.algorithm.name == AlgorithmName::Opid {
-            if s.episode_weight < 0.0 || s.step_weight < 0.0 {
-                return fail("skill.episode_weight", "weights of skill advantages are 0 or more");
-            }
-            if s.episode_weight == 0.0 && s.step_weight == 0.0 {
+        if let Some((key, reason)) = self.algorithm.method().fault() {
+            return fail(key, reason);
+        }
+        if s.episode_weight < 0.0 || s.step_weight < 0.0 {
+            return fail("skill.episode_weight", "weights of skill advantages are 0 or more");
+        }
+        let opid = matches!(self.algorithm, Algorithm::Opid(_));
+        if opid && !self.algorithm.teaches(s) {
+            return fail(
+                "skill.episode_weight",
+                "both skill weights are 0, which is GRPO; set algorithm.name = \"grpo\"",
+            );
+        }
+        if self.algorithm.teaches(s) {
+            if !opid && s.routing == Routing::Additive {
                 return fail(
-                    "skill.episode_weight",
-                    "both skill weights are 0, which is GRPO at twice the cost; set algorithm.name = \"grpo\"",
+                    "skill.routing",
+                    "only OPID adds the signals of two skills; other methods have one teacher: use critical_first",
                 );
             }
             let penalty =
-                self.reward.invalid_penalty > 0.0 && self.algorithm.statistics == GroupStatistics::Trajectory;
+                self.reward.invalid_penalty > 0.0 && self.advantage.statistics == GroupStatistics::Trajectory;
             if s.teacher != Teacher::Reference && l.kl == 0.0 && !penalty {
                 return fail(
                     "loss.kl",
                     "in a group whose episodes all fail alike nothing but the skills of a teacher that drifts along \
                      would move the policy: set loss.kl above 0, or reward.invalid_penalty (which counts there with \
-                     algorithm.statistics = \"trajectory\" alone), or skill.teacher = \"reference\"",
+                     advantage.statistics = \"trajectory\" alone), or skill.teacher = \"reference\"",
                 );
             }
             if let Some((key, reason)) = s.schedule.fault(self.steps) {
@@ -158,7 +183,7 @@ impl Recipe {
             return fail("skill.noise", "use shares of 0 or more that add up to at most 1");
         }
         let fault = match s.analyzer {
-            AnalyzerName::Hindsight => None,
+            AnalyzerName::Hindsight | AnalyzerName::Bank => None,
             AnalyzerName::OpenAi => s.openai.fault(),
             AnalyzerName::Policy => s.policy.fault(),
             AnalyzerName::Replay => s.replay.is_empty().then_some((
@@ -192,6 +217,12 @@ impl Recipe {
         }
         if self.evaluation.temperatures.is_empty() {
             return fail("evaluation.temperatures", "name at least one temperature");
+        }
+        if self.evaluation.skills.is_empty() {
+            return fail("evaluation.skills", "name none, bank or both");
+        }
+        if l.policy < 0.0 || l.policy.is_nan() {
+            return fail("loss.policy", "a weight is 0 or more");
         }
         if !self.evaluation.temperatures.iter().all(|t| t.is_finite() && *t >= 0.0) {
             return fail("evaluation.temperatures", "use 0 (greedy) or finite values above 0");
@@ -241,6 +272,30 @@ fn apply(table: &mut Table, change: &str) -> Result<(), RecipeError> {
     Ok(())
 }
 
+/// What was said, and where nothing was, what the algorithm named sets elsewhere.
+fn with_preset(mut said: Table) -> Table {
+    let named = said.entry("algorithm").or_insert_with(|| Value::Table(Table::new()));
+    if let Some(named) = named.as_table_mut() {
+        named.entry("name").or_insert_with(|| Value::String(Algorithm::default().name()));
+    }
+    // What cannot be read is found, and said, when the whole is.
+    let Ok(algorithm) = named.clone().try_into::<Algorithm>() else { return said };
+    let preset = algorithm.preset().parse().expect("presets are TOML");
+    fill(&mut said, preset);
+    said
+}
+
+/// Adds the keys of `others` that are not there.
+fn fill(table: &mut Table, others: Table) {
+    for (key, value) in others {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(section)), Value::Table(others)) => fill(section, others),
+            (Some(_), _) => {}
+            (None, value) => drop(table.insert(key, value)),
+        }
+    }
+}
+
 /// Adds "did you mean" to an error about an unknown key or word.
 fn with_suggestion(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
@@ -279,9 +334,12 @@ mod tests {
         let recipe = set(&["rollout.groups=4", "name=other", "algorithm.name=grpo"]).unwrap();
         assert_eq!(recipe.rollout.groups, 4);
         assert_eq!(recipe.name, "other");
-        assert_eq!(recipe.algorithm.name, AlgorithmName::Grpo);
+        assert_eq!(recipe.algorithm.name(), "grpo");
         for (change, says) in [
             ("rollout.gruops=4", "did you mean `groups`?"),
+            ("environment.fraction=0.5", "without end"),
+            ("environment.fraction=0", "share of the tasks"),
+            ("evaluation.skills=[]", "none, bank or both"),
             ("algorithm.name=gpro", "did you mean `grpo`?"),
             ("rollout.groups=many", "invalid type"),
             ("rollout.group_size=1", "use 2 or more"),
@@ -320,7 +378,7 @@ mod tests {
     fn the_skill_term_never_acts_alone() {
         let own = ["skill.teacher=policy", "loss.kl=0"];
         assert!(set(&own).is_ok(), "the penalty holds");
-        for alone in ["reward.invalid_penalty=0", "algorithm.statistics=row"] {
+        for alone in ["reward.invalid_penalty=0", "advantage.statistics=row"] {
             let error = set(&[own[0], own[1], alone]).unwrap_err().to_string();
             assert!(error.contains("all fail alike"), "{error}");
             assert!(set(&[own[1], alone]).is_ok(), "a frozen teacher holds");

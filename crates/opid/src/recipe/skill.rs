@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AnalyzerName, OpenAi, SkillNoise, SkillPolicy};
 use crate::algo::opid::SignalShaping;
+use crate::skill::bank::BankSettings;
 use crate::skill::critical::Selector;
 use crate::skill::route::Routing;
 use crate::skill::schedule::SkillSchedule;
@@ -13,8 +14,9 @@ use crate::skill::schedule::SkillSchedule;
 #[serde(deny_unknown_fields, default)]
 pub struct Skill {
     /// Who reads finished episodes: `hindsight` (built in, from the text alone), `openai` (a language
-    /// model behind a chat endpoint), `policy` (the policy itself, or another local model) or `replay` (a
-    /// recording). A warm start always uses `hindsight`.
+    /// model behind a chat endpoint), `policy` (the policy itself, or another local model), `replay` (a
+    /// recording) or `bank` (nobody: the episode's skill is the bank's for its task). A warm start always uses
+    /// `hindsight`.
     pub analyzer: AnalyzerName,
     /// Whose log-probabilities under a skill count: `policy` (the policy that sampled, as in the paper),
     /// `reference` (the policy that training started from: it does not drift) or `average` (the policy averaged
@@ -49,6 +51,8 @@ pub struct Skill {
     pub min_coverage: f64,
     /// `replay`: a file that `opid analyze --record` wrote, or the folder of a run.
     pub replay: String,
+    /// `bank`, and wherever a recipe has skills from a bank: which one.
+    pub bank: BankSettings,
     /// Noise on the skills, whoever writes them.
     pub noise: SkillNoise,
     /// `openai`: the endpoint, its limits and prices.
@@ -62,6 +66,17 @@ impl Skill {
     pub fn shaping(&self) -> SignalShaping {
         SignalShaping { normalize: self.normalize, clip: (self.clip > 0.0).then_some(self.clip) }
     }
+}
+
+/// Where the skills in the policy's own history come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShownSkills {
+    /// There are none.
+    #[default]
+    None,
+    /// The bank.
+    Bank,
 }
 
 /// Who scores responses under a skill.

@@ -6,6 +6,7 @@ use std::path::Path;
 use opid_lm::model::Model;
 use rayon::prelude::*;
 
+use super::bank::{Bank, BankError, NoSkill};
 use super::critical::Selector;
 pub use super::hindsight::Analysis;
 use super::hindsight::{self, HindsightError};
@@ -38,6 +39,9 @@ pub enum AnalyzerError {
     /// The recording.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// The bank.
+    #[error(transparent)]
+    Bank(#[from] NoSkill),
 }
 
 impl AnalyzerError {
@@ -49,6 +53,7 @@ impl AnalyzerError {
             AnalyzerError::Question(error) => error.cause(),
             AnalyzerError::Reply(error) => error.cause(),
             AnalyzerError::Replay(error) => error.cause(),
+            AnalyzerError::Bank(NoSkill { .. }) => "no_skill",
         }
     }
 }
@@ -65,6 +70,9 @@ pub enum StopError {
     /// A recording.
     #[error(transparent)]
     Recording(#[from] RunError),
+    /// A bank of skills.
+    #[error(transparent)]
+    Bank(#[from] BankError),
 }
 
 /// What became of the episodes of a step.
@@ -139,7 +147,7 @@ pub trait Analyzer: Send + Sync {
 /// The analyzer a recipe names, with the noise it asks for.
 ///
 /// # Errors
-/// The recording or the local model cannot be read, or the endpoint's settings cannot be used.
+/// The recording, the bank or the local model cannot be read, or the endpoint's settings cannot be used.
 pub fn open(recipe: &Recipe) -> Result<Box<dyn Analyzer>, StopError> {
     let skill = &recipe.skill;
     let most = match skill.critical_steps {
@@ -151,6 +159,7 @@ pub fn open(recipe: &Recipe) -> Result<Box<dyn Analyzer>, StopError> {
         AnalyzerName::Hindsight => Box::new(Hindsight { most }),
         AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, most)?),
         AnalyzerName::Policy => Box::new(PolicyAnalyzer::open(recipe, most)?),
+        AnalyzerName::Bank => Box::new(Bank::open(&skill.bank, &recipe.environment.name)?),
         AnalyzerName::Replay => Box::new(Replay::open(Path::new(&skill.replay))?),
     };
     Ok(match skill.noise.is_silent() {

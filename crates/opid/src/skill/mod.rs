@@ -1,6 +1,7 @@
 //! Skills: advice drawn from finished episodes, and where it is used.
 
 pub mod analyzer;
+pub mod bank;
 pub mod critical;
 pub mod excerpt;
 pub mod goal;

@@ -7,6 +7,7 @@ use crate::policy::PolicyError;
 use crate::probe::ProbeError;
 use crate::run::RunError;
 use crate::skill::analyzer::StopError;
+use crate::skill::bank::NoSkill;
 use crate::tasks::TasksError;
 use crate::warm_start::WarmStartError;
 
@@ -51,6 +52,9 @@ pub enum TrainError {
     /// The analyzer cannot be used.
     #[error(transparent)]
     Analyzer(#[from] StopError),
+    /// The bank has no skill to show the policy.
+    #[error(transparent)]
+    NoSkill(#[from] NoSkill),
     /// The analyzer cannot go on.
     #[error(
         "step {step}: {reason}; the run is saved up to the step before, and goes on with --resume once that is put \

@@ -1,7 +1,7 @@
 //! Outcome advantages of whole episodes, under both statistics.
 
-use opid::advantage::outcome_advantages;
 use opid::algo::group::GroupStatistics;
+use opid::algo::sampled::Sampled;
 use opid::layout::Layout;
 use opid::packing::rows;
 use opid::recipe::Recipe;
@@ -33,13 +33,16 @@ fn episode(group: usize, member: usize, reward: f64, valid: &[bool]) -> Trajecto
 
 fn recipe(statistics: GroupStatistics) -> Recipe {
     let mut recipe = Recipe::default();
-    recipe.algorithm.statistics = statistics;
+    recipe.advantage.statistics = statistics;
     recipe.reward.invalid_penalty = 0.25;
     recipe
 }
 
 fn advantages(trajectories: &[Trajectory], recipe: &Recipe) -> Vec<f64> {
-    outcome_advantages(trajectories, &rows(trajectories), recipe)
+    let rows = rows(trajectories);
+    let old = vec![0.0; rows.last().map_or(0, |row| row.tokens.end)];
+    let by_token = recipe.algorithm.method().outcome(&Sampled::new(trajectories, &rows, &old, 1, recipe));
+    rows.iter().map(|row| by_token[row.tokens.start]).collect()
 }
 
 fn assert_close(got: &[f64], want: &[f64]) {
@@ -58,7 +61,7 @@ fn trajectories_count_once_and_penalties_stay_outside() {
     let a = 0.5f64.sqrt();
     let mut recipe = recipe(GroupStatistics::Trajectory);
     assert_close(&advantages(&unequal(), &recipe), &[a, -a, -a - 0.25, -a]);
-    recipe.algorithm.normalize_std = false;
+    recipe.advantage.normalize_std = false;
     assert_close(&advantages(&unequal(), &recipe), &[5.0, -5.0, -5.25, -5.0]);
 }
 
@@ -66,10 +69,10 @@ fn trajectories_count_once_and_penalties_stay_outside() {
 fn rows_count_each_with_their_penalties() {
     // Scores 10, 0, -0.25, 0: mean 2.4375, sample deviation 5.0430.
     let mut recipe = recipe(GroupStatistics::Row);
-    recipe.algorithm.normalize_std = false;
+    recipe.advantage.normalize_std = false;
     let centred = [7.5625, -2.4375, -2.6875, -2.4375];
     assert_close(&advantages(&unequal(), &recipe), &centred);
-    recipe.algorithm.normalize_std = true;
+    recipe.advantage.normalize_std = true;
     let squares: f64 = centred.iter().map(|c| c * c).sum();
     let std = (squares / 3.0).sqrt();
     assert_close(&advantages(&unequal(), &recipe), &centred.map(|c| c / (std + 1e-6)));
@@ -83,7 +86,7 @@ fn a_group_without_variance_gives_exactly_zero() {
             let erring = [episode(0, 0, reward, &[true, true]), episode(0, 1, reward, &[false])];
             let [by_trajectory, by_row] = [GroupStatistics::Trajectory, GroupStatistics::Row].map(|s| {
                 let mut recipe = recipe(s);
-                recipe.algorithm.normalize_std = by_std;
+                recipe.advantage.normalize_std = by_std;
                 recipe
             });
             assert_eq!(advantages(&valid, &by_trajectory), [0.0; 3]);

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use opid::algo::Algorithm;
 use opid::layout::Layout;
-use opid::recipe::{AlgorithmName, AnalyzerName, Recipe, Teacher};
+use opid::recipe::{AnalyzerName, Recipe, Teacher};
 use opid::train::{resume, train};
 use serde_json::Value;
 
@@ -71,7 +72,7 @@ fn a_resumed_run_equals_one_that_never_stopped() {
         check(&recipe, 2);
         recipe.skill.teacher = Teacher::Average;
         check(&recipe, 1);
-        recipe.algorithm.name = AlgorithmName::Grpo;
+        recipe.algorithm = Algorithm::Grpo(Default::default());
         check(&recipe, 1);
         // Rounded checkpoints: training goes on from, and the KL looks at, exact weights.
         recipe.policy.save_dtype = "bf16".into();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use opid::recipe::AlgorithmName;
+use opid::algo::Algorithm;
 use opid::train::train;
 
 use crate::micro::{LAYOUTS, saved};
@@ -16,16 +16,16 @@ fn without_weight_skills_change_nothing() {
         recipe.evaluation.games = 1;
         (recipe.skill.episode_weight, recipe.skill.step_weight) = (0.0, 0.0);
         recipe.skill.min_coverage = 0.0;
-        let mut learnt = |name: AlgorithmName| {
-            recipe.algorithm.name = name;
-            let outcome =
-                train(&recipe, &place.path().join(format!("{name:?}")), &mut |_| ()).expect("a run");
+        let mut learnt = |algorithm: Algorithm| {
+            recipe.algorithm = algorithm;
+            let folder = place.path().join(recipe.algorithm.name());
+            let outcome = train(&recipe, &folder, &mut |_| ()).expect("a run");
             let read = |file: &str| fs::read(outcome.checkpoint.join(file)).expect("a file");
             (read("model.safetensors"), read("optimizer.safetensors"))
         };
-        let (grpo, opid) = (learnt(AlgorithmName::Grpo), learnt(AlgorithmName::Opid));
+        let (grpo, opid) = (learnt(Algorithm::Grpo(Default::default())), learnt(Algorithm::default()));
         assert!(grpo == opid, "{layout:?}: the weights or the moments differ");
-        let start = fs::read(place.path().join("Grpo/checkpoints/step_0/model.safetensors")).expect("a file");
+        let start = fs::read(place.path().join("grpo/checkpoints/step_0/model.safetensors")).expect("a file");
         assert!(grpo.0 != start, "{layout:?}: training changed nothing");
     }
 }

@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 
+use opid::algo::Method;
+use opid::algo::gigpo::{Gigpo, states, step_advantages};
 use opid::algo::group::GroupStatistics;
-use opid::algo::grpo;
 use opid::algo::opid::{Shares, SignalShaping, SkillWeights, skill_advantage, token_signal, total_advantage};
+use opid::algo::reinforce::{returns, whiten};
 use opid::algo::returns::step_returns;
+use opid::algo::similarity::ratio;
+use opid::algo::{dapo, grpo, rloo};
 use opid::skill::route::Routing;
 use opid::skill::schedule::SkillSchedule;
 use serde_json::{Value, from_value};
@@ -43,6 +47,135 @@ pub fn check_grpo(case: &Value, comparison: &mut Comparison) -> Outcome {
     let expected = valid(&case["expected"]["ok"], &input["response_mask"]);
     let tolerance = if divide { SCALED } else { PLAIN };
     comparison.close("advantages", &spread(&found, &expected), &expected.concat(), tolerance);
+    Outcome::Compared
+}
+
+/// Leave-one-out advantages, and group means whitened over the batch.
+pub fn check_rloo(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let (by_row, expected) = by_group(case, |groups, trajectories, scores, statistics| {
+        rloo::advantages(groups, trajectories, scores, statistics)
+    });
+    comparison.close("advantages", &spread(&by_row, &expected), &expected.concat(), PLAIN);
+    Outcome::Compared
+}
+
+/// REINFORCE++ with a baseline.
+pub fn check_reinforce_baseline(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let (by_row, expected) = by_group(case, |groups, trajectories, scores, statistics| {
+        grpo::advantages(groups, trajectories, scores, statistics, false)
+    });
+    comparison.close("advantages", &whiten(&spread(&by_row, &expected)), &expected.concat(), SCALED);
+    Outcome::Compared
+}
+
+/// Advantages by row, and the recorded ones by row and token.
+fn by_group(
+    case: &Value,
+    advantages: impl Fn(&[usize], &[usize], &[f64], GroupStatistics) -> Vec<f64>,
+) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let input = &case["input"];
+    let (groups, trajectories, scores) = rows(input);
+    let statistics = match input["across_steps"] == true {
+        true => GroupStatistics::Row,
+        false => GroupStatistics::Trajectory,
+    };
+    let expected = valid(&case["expected"]["ok"], &input["response_mask"]);
+    (advantages(&groups, &trajectories, &scores, statistics), expected)
+}
+
+/// REINFORCE++: returns of tokens, and the same whitened.
+pub fn check_reinforce(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    let mask = &input["response_mask"];
+    let rewards = valid(&input["token_level_rewards"], mask);
+    let rows: Vec<&[f64]> = rewards.iter().map(Vec::as_slice).collect();
+    let found = returns(&rows, number(&input["gamma"]));
+    let expected = &case["expected"]["ok"];
+    comparison.close("returns", &found, &valid(&expected["returns"], mask).concat(), PLAIN);
+    comparison.close("advantages", &whiten(&found), &valid(&expected["advantages"], mask).concat(), SCALED);
+    Outcome::Compared
+}
+
+/// GiGPO: episode and step advantages.
+pub fn check_gigpo(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    let (groups, trajectories, scores) = rows(input);
+    let divide = input["mode"] == "mean_std_norm";
+    let episodes = grpo::advantages(&groups, &trajectories, &scores, GroupStatistics::Row, divide);
+    let anchors = texts(&input["anchor_obs"]);
+    let anchors: Vec<&str> = anchors.iter().map(String::as_str).collect();
+    let states = states(&groups, &anchors, 1.0);
+    let steps = step_advantages(&states, &numbers(&input["step_rewards"]), divide);
+    let weight = number(&input["step_advantage_w"]);
+    let by_row: Vec<f64> = episodes.iter().zip(steps).map(|(e, s)| e + weight * s).collect();
+    let expected = valid(&case["expected"]["ok"], &input["response_mask"]);
+    let tolerance = if divide { SCALED } else { PLAIN };
+    comparison.close("advantages", &spread(&by_row, &expected), &expected.concat(), tolerance);
+    Outcome::Compared
+}
+
+/// Which steps share a state.
+pub fn check_states(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    let mut known = HashMap::new();
+    let groups: Vec<usize> = texts(&input["index"])
+        .into_iter()
+        .map(|name| {
+            let next = known.len();
+            *known.entry(name).or_insert(next)
+        })
+        .collect();
+    let anchors = texts(&input["anchor_obs"]);
+    let anchors: Vec<&str> = anchors.iter().map(String::as_str).collect();
+    let threshold = input["threshold"].as_f64().unwrap_or(1.0);
+    if case["expected"].get("error").is_some() {
+        if threshold == 1.0 {
+            return Outcome::Excluded("a similarity of 1, which here means equal observations");
+        }
+        let settings = Gigpo { similarity: threshold, ..Gigpo::default() };
+        comparison.same("refused", settings.fault().is_some(), true);
+        return Outcome::Compared;
+    }
+    let found = states(&groups, &anchors, threshold);
+    let expected: Vec<usize> = numbers(&case["expected"]["ok"]).iter().map(|n| *n as usize).collect();
+    // The numbers themselves mean nothing: they are compared by order of first appearance.
+    let canonical = |numbers: &[usize]| {
+        let mut seen = Vec::new();
+        let place = |n: &usize| {
+            let at = seen.iter().position(|s| s == n);
+            at.unwrap_or_else(|| {
+                seen.push(*n);
+                seen.len() - 1
+            })
+        };
+        numbers.iter().map(place).collect::<Vec<_>>()
+    };
+    comparison.same("states", canonical(&found), canonical(&expected));
+    Outcome::Compared
+}
+
+/// How alike two texts are.
+pub fn check_similarity(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    let text = |key: &str| input[key].as_str().unwrap_or_default().to_owned();
+    let found = ratio(&text("a"), &text("b"));
+    comparison.close("ratio", &[found], &[number(&case["expected"]["ok"])], PLAIN);
+    Outcome::Compared
+}
+
+/// Which groups dynamic sampling keeps.
+pub fn check_filter(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let input = &case["input"];
+    let size = number(&input["group"]) as usize;
+    let rewards = numbers(&input["rewards"]);
+    let last = input["last_try"] == true;
+    let kept: Vec<f64> = rewards
+        .chunks(size)
+        .enumerate()
+        .filter(|(_, group)| last || dapo::differ(group))
+        .flat_map(|(group, members)| (0..members.len()).map(move |i| (group * size + i) as f64))
+        .collect();
+    comparison.close("kept", &kept, &numbers(&case["expected"]["ok"]["kept"]), PLAIN);
     Outcome::Compared
 }
 

@@ -4,7 +4,7 @@ use opid::algo::reward::{AdaptiveBeta, penalize_invalid_actions, subtract_diverg
 use opid::loss::aggregate::Aggregation;
 use opid::loss::kl::Divergence;
 use opid::loss::logits::{entropy, log_prob};
-use opid::loss::policy::{ClipRange, policy_loss};
+use opid::loss::policy::{ClipRange, policy_loss, sequence_loss};
 use serde_json::{Value, from_value};
 
 use crate::recordings::{Comparison, Outcome, PLAIN, flags, matrix, number, numbers, spread, valid};
@@ -17,9 +17,7 @@ fn aggregation(input: &Value) -> Option<Aggregation> {
 /// The clipped policy loss, its gradient and its metrics.
 pub fn check_policy_loss(case: &Value, comparison: &mut Comparison) -> Outcome {
     let input = &case["input"];
-    if input["mode"] != "vanilla" {
-        return Outcome::Excluded("GSPO is not implemented");
-    }
+    let sequences = input["mode"] != "vanilla";
     let fallback = number(&input["clip"]);
     let clip = ClipRange {
         low: input["clip_low"].as_f64().unwrap_or(fallback),
@@ -33,7 +31,9 @@ pub fn check_policy_loss(case: &Value, comparison: &mut Comparison) -> Outcome {
     let mask = &input["response_mask"];
     let log_probs = valid(&input["log_prob"], mask);
     let lengths: Vec<usize> = log_probs.iter().map(Vec::len).collect();
-    let Some(aggregation) = aggregation(input) else {
+    // The reference averages ratios of sequences in one way, whatever is asked for.
+    let averaged = if sequences { Some(Aggregation::SeqMeanTokenMean) } else { aggregation(input) };
+    let Some(aggregation) = averaged else {
         return Outcome::Excluded("unknown aggregation");
     };
     let expected = &case["expected"]["ok"];
@@ -44,12 +44,22 @@ pub fn check_policy_loss(case: &Value, comparison: &mut Comparison) -> Outcome {
     let weights = spread(&aggregation.row_weights(&lengths, longest), &log_probs);
     let old = valid(&input["old_log_prob"], mask).concat();
     let advantages = valid(&input["advantages"], mask).concat();
+    let mean_shift = |(new, old): (&Vec<f64>, Vec<f64>)| {
+        new.iter().zip(&old).map(|(new, old)| new - old).sum::<f64>() / new.len().max(1) as f64
+    };
+    let shifts: Vec<f64> =
+        log_probs.iter().zip(valid(&input["old_log_prob"], mask)).map(mean_shift).collect();
+    let shifts = spread(&shifts, &log_probs);
     let losses: Vec<_> = log_probs
         .concat()
         .into_iter()
         .zip(old)
         .zip(advantages)
-        .map(|((log_prob, old), advantage)| policy_loss(log_prob, old, advantage, &clip))
+        .zip(shifts)
+        .map(|(((log_prob, old), advantage), shift)| match sequences {
+            true => sequence_loss(shift, advantage, &clip),
+            false => policy_loss(log_prob, old, advantage, &clip),
+        })
         .collect();
     let loss: f64 = losses.iter().zip(&weights).map(|(token, weight)| token.loss * weight).sum();
     let gradient: Vec<f64> =

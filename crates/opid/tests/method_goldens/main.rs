@@ -22,8 +22,16 @@ use crate::recordings::{Comparison, Outcome, recorded, recorded_file, shared};
 fn main() {
     let arguments = Arguments::from_args();
     type Check = fn(&Value, &mut Comparison) -> Outcome;
-    let checks: [(&str, &str, Check); 20] = [
+    let checks: [(&str, &str, Check); 28] = [
         ("advantages", "grpo", advantages::check_grpo),
+        ("advantages", "rloo", advantages::check_rloo),
+        ("advantages", "reinforce_plus_plus", advantages::check_reinforce),
+        ("advantages", "reinforce_plus_plus_baseline", advantages::check_reinforce_baseline),
+        ("advantages", "gigpo", advantages::check_gigpo),
+        ("advantages", "step_group", advantages::check_states),
+        ("advantages", "step_group_similarity", advantages::check_states),
+        ("advantages", "similarity_ratio", advantages::check_similarity),
+        ("extras", "dapo_filter", advantages::check_filter),
         ("advantages", "opid_components", advantages::check_components),
         ("advantages", "teacher_token_advantage", advantages::check_signal),
         ("advantages", "adaptive_kl", losses::check_adaptive_beta),
