@@ -1,6 +1,7 @@
 //! Evaluation: every task of a fixed list once, no analyzer, no skill, no privileged context.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use opid_env::environment::Task;
@@ -84,7 +85,7 @@ impl Report {
     }
 }
 
-/// Plays every task once.
+/// Plays every task once; `progress` is told the number of finished episodes.
 ///
 /// # Errors
 /// A prompt or chat template fails, or the tokenizer does.
@@ -93,10 +94,16 @@ pub fn evaluate(
     dialogue: &Dialogue,
     tasks: &[Arc<dyn Task>],
     settings: &Settings,
-    progress: &dyn Fn(usize),
+    progress: &mut dyn FnMut(usize),
 ) -> Result<(Report, Vec<Trajectory>), DialogueError> {
     let groups: Vec<Group> = tasks.iter().map(|t| Group { task: t.clone(), skill: None }).collect();
-    let trajectories = sample(model, dialogue, &groups, settings, progress)?;
+    let mut done = 0;
+    let mut ended = |_: &Trajectory| {
+        done += 1;
+        progress(done);
+        ControlFlow::Continue(())
+    };
+    let trajectories = sample(model, dialogue, &groups, settings, &mut ended)?;
     Ok((Report::of(&trajectories), trajectories))
 }
 

@@ -92,11 +92,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for &temperature in &recipe.evaluation.temperatures {
         let start = Instant::now();
         let settings = Settings::evaluation(&recipe, temperature, [recipe.seed, EVALUATION, 0]);
-        let display = std::cell::RefCell::new(Display::new());
+        let mut display = Display::new();
         let total = panel.len();
-        let progress =
-            |done| display.borrow_mut().show(Event::Sampling { purpose: "evaluation", done, total });
-        let (report, played) = evaluate(&policy.model, &policy.dialogue, &panel, &settings, &progress)?;
+        let mut progress = |done| display.show(Event::Sampling { purpose: "evaluation", done, total });
+        let (report, played) = evaluate(&policy.model, &policy.dialogue, &panel, &settings, &mut progress)?;
         if let Some(file) = &mut file {
             file.add(played.iter().map(|trajectory| Record { temperature, trajectory }))?;
         }
