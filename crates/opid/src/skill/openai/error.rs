@@ -125,6 +125,9 @@ pub enum OpenAiError {
         /// The recipe key.
         key: &'static str,
     },
+    /// The system gives no thread.
+    #[error("cannot start a thread for requests to the analyzer: {0}; lower skill.openai.concurrency")]
+    Thread(std::io::Error),
     /// What was spent cannot be read or written down.
     #[error("cannot {action} {path}, what the run has spent on its analyzer: {reason}")]
     Ledger {

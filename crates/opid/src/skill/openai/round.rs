@@ -91,6 +91,7 @@ impl Round {
 
     /// Answers questions until there are no more.
     fn work(&self, asker: &Asker) {
+        let _guard = StopOnPanic(self);
         while let Some(question) = self.next() {
             match asker.answer(&question, self) {
                 Ok(analysis) => self.answer(question, Ok(analysis)),
@@ -98,6 +99,17 @@ impl Round {
                 Err(AskError::Stop(error)) => self.stop(Some(error)),
                 Err(AskError::Stopped) => return,
             }
+        }
+    }
+}
+
+/// Stops a round whose thread panics: its question would be awaited for ever.
+struct StopOnPanic<'a>(&'a Round);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop(None);
         }
     }
 }
@@ -135,7 +147,10 @@ impl Asking {
         self.round.changed.notify_all();
         if self.threads.len() < self.concurrency {
             let (asker, round) = (self.asker.clone(), self.round.clone());
-            self.threads.push(std::thread::spawn(move || round.work(&asker)));
+            match std::thread::Builder::new().spawn(move || round.work(&asker)) {
+                Ok(thread) => self.threads.push(thread),
+                Err(error) => self.round.stop(Some(OpenAiError::Thread(error))),
+            }
         }
     }
 
