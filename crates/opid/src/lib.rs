@@ -7,6 +7,7 @@ pub mod bench;
 pub mod collapse;
 pub mod demonstration;
 pub mod dialogue;
+mod digest;
 pub mod evaluate;
 pub mod layout;
 pub mod loss;
