@@ -144,7 +144,7 @@ impl Display {
         say!(
             "step {:>3}/{steps}  success {:.3}  reward {:5.2}  turns {:4.1}  invalid {:.3}  |A| {:.2}/{:.2}/{:.2}  \
              kl {:.4}  entropy {:.3}  clip {:.3}  grad {:.2}  {:.0} tok/s  \
-             [rollout {:.1}s analyze {:.1}s re-score {:.1}s update {:.1}s]{left}",
+             [rollout {:.1}s reference {:.1}s analyzer wait {:.1}s re-score {:.1}s update {:.1}s]{left}",
             m.step,
             m.success,
             m.reward,
@@ -159,7 +159,8 @@ impl Display {
             u.grad_norm,
             m.tokens_per_second,
             s.rollout,
-            s.analyze,
+            s.reference,
+            s.analyzer_wait,
             s.rescore,
             s.update,
         );
@@ -267,7 +268,8 @@ pub fn usage(u: &Usage) -> Option<String> {
         parts.push(format!("{} tokens in{shared}, {} out", u.input_tokens, u.output_tokens));
     }
     parts.extend((u.cost > 0.0).then(|| format!("cost {:.4}", u.cost)));
-    parts.extend((u.waited >= 1.0).then(|| format!("{:.0} s waited", u.waited)));
+    parts.extend((u.span >= 1.0).then(|| format!("{:.0} s from first question to last answer", u.span)));
+    parts.extend((u.waited >= 1.0).then(|| format!("{:.0} s waited before repetitions", u.waited)));
     (!parts.is_empty()).then(|| format!("analyzer: {}", parts.join(", ")))
 }
 

@@ -196,7 +196,8 @@ impl Weights {
 }
 
 /// Number format of the weights that are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StoredDtype {
     /// Four bytes a weight, exact.
     F32,

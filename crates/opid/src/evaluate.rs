@@ -2,6 +2,7 @@
 //! for.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use opid_lm::model::Model;
 use serde::Serialize;
@@ -87,7 +88,7 @@ impl Report {
     }
 }
 
-/// Plays every task once.
+/// Plays every task once; `progress` is told the number of finished episodes.
 ///
 /// # Errors
 /// A prompt or chat template fails, or the tokenizer does.
@@ -96,9 +97,15 @@ pub fn evaluate(
     dialogue: &Dialogue,
     groups: &[Group],
     settings: &Settings,
-    progress: &dyn Fn(usize),
+    progress: &mut dyn FnMut(usize),
 ) -> Result<(Report, Vec<Trajectory>), DialogueError> {
-    let trajectories = sample(model, dialogue, groups, settings, progress)?;
+    let mut done = 0;
+    let mut ended = |_: &Trajectory| {
+        done += 1;
+        progress(done);
+        ControlFlow::Continue(())
+    };
+    let trajectories = sample(model, dialogue, groups, settings, &mut ended)?;
     Ok((Report::of(&trajectories), trajectories))
 }
 

@@ -9,6 +9,7 @@ pub mod collapse;
 pub mod completion;
 pub mod demonstration;
 pub mod dialogue;
+mod digest;
 pub mod evaluate;
 pub mod layout;
 pub mod loss;

@@ -114,12 +114,22 @@ pub struct SkillMetrics {
 pub struct Seconds {
     /// Sampling episodes.
     pub rollout: f64,
-    /// Analysis.
-    pub analyze: f64,
-    /// Re-scoring under skills.
+    /// Scoring the reference, where re-scoring does not do so along the way.
+    pub reference: f64,
+    /// Waiting for the analyzer when nothing else could go on: for late replies, or for all its work where it works
+    /// on this machine.
+    pub analyzer_wait: f64,
+    /// Re-scoring under skills, without that wait.
     pub rescore: f64,
-    /// Advantages, reference scores, loss, gradient, optimizer.
+    /// Advantages, loss, gradient, optimizer.
     pub update: f64,
+}
+
+impl Seconds {
+    /// All phases.
+    pub fn total(&self) -> f64 {
+        self.rollout + self.reference + self.analyzer_wait + self.rescore + self.update
+    }
 }
 
 impl StepMetrics {

@@ -92,7 +92,12 @@ impl Packer {
         }
     }
 
-    /// All batches.
+    /// The batches that are full by now.
+    pub fn full(&mut self) -> Vec<Pack> {
+        std::mem::take(&mut self.packs)
+    }
+
+    /// All further batches.
     pub fn finish(mut self) -> Vec<Pack> {
         self.flush();
         self.packs

@@ -3,6 +3,7 @@
 //! OPID distils the difference that a skill makes; where there is none, it has nothing to distil. So
 //! this is measured before training, on tasks of the evaluation split.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use opid_env::environment::Task;
@@ -79,7 +80,7 @@ pub fn probe(
     for (rate, skills) in rates.iter_mut().zip([vec![None; tasks.len()], workflows, lessons]) {
         let pairs = tasks.iter().cloned().zip(skills);
         let groups: Vec<Group> = pairs.map(|(task, skill)| Group { task, skill }).collect();
-        let played = sample(model, dialogue, &groups, &settings, &|_| ())?;
+        let played = sample(model, dialogue, &groups, &settings, &mut |_| ControlFlow::Continue(()))?;
         let report = Report::of(&played);
         *rate = report.overall;
         truncated_prompts += report.truncated_prompts;

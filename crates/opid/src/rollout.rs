@@ -5,6 +5,7 @@
 //! The members of a group start from one computation of the task prompt. In the window layout a prompt
 //! starts from what it has in common with the prompt before.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use opid_env::environment::{Episode, Task};
@@ -116,7 +117,8 @@ struct Slot {
 
 /// Samples `settings.group_size` episodes of every group; they come back in order of group and member.
 ///
-/// `progress` is told the number of finished episodes now and then.
+/// `ended` is shown every episode as soon as it is over. Where it breaks, sampling ends, and only the episodes that
+/// are over come back.
 ///
 /// # Errors
 /// A prompt or chat template fails, or the tokenizer does.
@@ -125,7 +127,7 @@ pub fn sample(
     dialogue: &Dialogue,
     groups: &[Group],
     settings: &Settings,
-    progress: &dyn Fn(usize),
+    ended: &mut dyn FnMut(&Trajectory) -> ControlFlow<()>,
 ) -> Result<Vec<Trajectory>, DialogueError> {
     let mut decoder = Decoder::new(model);
     let vocab = model.config.vocab_size;
@@ -162,12 +164,12 @@ pub fn sample(
                 slots.push(slot);
             }
         }
-        let before = finished.len();
+        let first = finished.len();
         let (done, rest): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|s| s.finished);
         slots = rest;
         finished.extend(done.into_iter().map(|s| s.trajectory));
-        if finished.len() > before {
-            progress(finished.len());
+        if finished[first..].iter().try_for_each(&mut *ended).is_break() {
+            break;
         }
     }
     finished.sort_by_key(|t| (t.group, t.member));

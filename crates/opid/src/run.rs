@@ -4,7 +4,7 @@
 //! every file, is the last file in. A folder without a valid manifest does not exist for the reader.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -15,8 +15,8 @@ use opid_lm::kernels::tile::Precision;
 use opid_lm::model::Model;
 use opid_lm::optimizer::{AdamW, AdamWConfig, MomentsError};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::digest;
 use crate::recipe::{Recipe, RecipeError};
 
 /// A run folder that cannot be used.
@@ -234,7 +234,7 @@ impl RunFolder {
         let mut files = Vec::new();
         for path in files_below(&beside)? {
             let name = path.strip_prefix(&beside).unwrap_or(&path).display().to_string();
-            let (bytes, sha256) = digest(&path)?;
+            let (bytes, sha256) = io("read", &path, digest::of_file(&path))?;
             io("sync", &path, File::open(&path).and_then(|f| f.sync_all()))?;
             files.push(FileEntry { name, bytes, sha256 });
         }
@@ -362,7 +362,7 @@ fn is_complete(folder: &Path) -> bool {
     manifest.files.iter().all(|f| {
         let path = folder.join(&f.name);
         fs::metadata(&path).is_ok_and(|m| m.len() == f.bytes)
-            && digest(&path).is_ok_and(|(_, sha256)| sha256 == f.sha256)
+            && digest::of_file(&path).is_ok_and(|(_, sha256)| sha256 == f.sha256)
     })
 }
 
@@ -379,21 +379,4 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, RunError> {
     }
     files.sort();
     Ok(files)
-}
-
-/// Length and SHA-256 of a file.
-fn digest(path: &Path) -> Result<(u64, String), RunError> {
-    let mut file = io("read", path, File::open(path))?;
-    let (mut hash, mut length) = (Sha256::new(), 0);
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let n = io("read", path, file.read(&mut buffer))?;
-        if n == 0 {
-            break;
-        }
-        hash.update(&buffer[..n]);
-        length += n as u64;
-    }
-    let hex = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok((length, hex))
 }

@@ -7,42 +7,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::policy::{PolicyError, open_policy, untrained};
-use crate::probe::{Probe, ProbeError, probe};
+use crate::policy::{open_policy, untrained};
+use crate::probe::{Probe, probe};
 use crate::recipe::Recipe;
 use crate::run::{RunError, RunFolder};
-use crate::tasks::{Tasks, TasksError};
-use crate::train::{Event, dtype};
-use crate::warm_start::{self, Progress, WarmStartError};
+use crate::tasks::Tasks;
+use crate::train::{Event, TrainError};
+use crate::warm_start::{self, Progress};
 
 /// Updates between two lines in `metrics.jsonl`.
 const LOG_EVERY: u64 = 10;
-
-/// Supervised training that cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SftError {
-    /// There is nothing to train by.
-    #[error(
-        "the recipe has no [warm_start]: its stages say what supervised training does; add [[warm_start.stages]], \
-         and name a model to fine-tune with --model"
-    )]
-    NoStages,
-    /// The tasks.
-    #[error(transparent)]
-    Tasks(#[from] TasksError),
-    /// The starting policy.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The training.
-    #[error(transparent)]
-    WarmStart(#[from] WarmStartError),
-    /// Measuring what skills are worth.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    /// The run folder.
-    #[error(transparent)]
-    Run(#[from] RunError),
-}
 
 /// What supervised training came to.
 #[derive(Clone, Debug)]
@@ -63,8 +37,8 @@ pub fn sft(
     model: Option<&Path>,
     path: &Path,
     observe: &mut dyn FnMut(Event<'_>),
-) -> Result<Trained, SftError> {
-    let warm = recipe.warm_start.as_ref().ok_or(SftError::NoStages)?;
+) -> Result<Trained, TrainError> {
+    let warm = recipe.warm_start.as_ref().ok_or(TrainError::NoStages)?;
     RunFolder::refuse_taken(path)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let mut start = match model {
@@ -85,7 +59,7 @@ pub fn sft(
     if let Some(error) = unwritten {
         return Err(error.into());
     }
-    let checkpoint = folder.save(0, &start.model, None, None, dtype(recipe), &start.text)?;
+    let checkpoint = folder.save(0, &start.model, None, None, recipe.policy.save_dtype, &start.text)?;
     let games = warm.probe_games;
     let probe = match games {
         0 => None,

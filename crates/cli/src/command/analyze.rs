@@ -49,19 +49,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         recipe.skill.policy.model = locate(&args.run)?.folder.display().to_string();
     }
     let steps = steps(&args.run, &args.step)?;
-    let analyzer = analyzer::open(&recipe)?;
+    let analyzer = analyzer::open(&recipe, None)?;
     let mut recording = args.record.as_deref().map(JsonLines::create).transpose()?;
     for step in steps {
         let trajectories: Vec<Trajectory> =
             stored(&args.run, step)?.into_iter().map(|stored| stored.trajectory).collect();
-        let analyses = analyzer.analyze(StepContext::stored(step), &trajectories)?;
+        let shown: Vec<&Trajectory> = trajectories.iter().collect();
+        let mut analyses = analyzer.analyze(StepContext::stored(step), &shown)?;
+        let critical = recipe.skill.critical_steps.select(&trajectories, recipe.skill.max_step_skills);
+        let found = analyses.results.iter_mut().enumerate();
+        let taken = found.flat_map(|(i, result)| result.as_mut().map(|analysis| critical.keep(i, analysis)));
+        let not_critical = taken.sum();
         if let Some(recording) = &mut recording {
             let results = trajectories.iter().zip(&analyses.results);
             recording.add(results.map(|(t, result)| Recorded::new(step, t, result.as_ref().ok())))?;
         }
         print(&match args.json {
-            true => format!("{}\n", as_json(step, &trajectories, &analyses)),
-            false => as_text(step, &trajectories, &analyses),
+            true => format!("{}\n", as_json(step, &trajectories, &analyses, not_critical)),
+            false => as_text(step, &trajectories, &analyses, not_critical),
         })?;
     }
     Ok(())
@@ -84,7 +89,7 @@ fn steps(run: &Path, asked: &[u64]) -> anyhow::Result<Vec<u64>> {
 }
 
 /// The skills of a step, beside the turns they belong to.
-fn as_text(step: u64, trajectories: &[Trajectory], analyses: &Analyses) -> String {
+fn as_text(step: u64, trajectories: &[Trajectory], analyses: &Analyses, not_critical: usize) -> String {
     let mut text = String::new();
     for (t, result) in trajectories.iter().zip(&analyses.results) {
         let outcome = if t.won { "won" } else { "lost" };
@@ -106,6 +111,11 @@ fn as_text(step: u64, trajectories: &[Trajectory], analyses: &Analyses) -> Strin
     let failed: usize = failures.values().sum();
     let done = trajectories.len() - failed;
     text.push_str(&format!("step {step}: {done} episodes analyzed, {failed} failed{}\n", causes(&failures)));
+    if not_critical > 0 {
+        text.push_str(&format!(
+            "{not_critical} step skills left out: statistics find their steps not critical\n"
+        ));
+    }
     text.extend(usage(&analyses.usage).map(|line| format!("{line}\n")));
     text.push('\n');
     text
@@ -129,7 +139,7 @@ fn describe(text: &mut String, t: &Trajectory, analysis: &Analysis) {
 }
 
 /// The same for programs.
-fn as_json(step: u64, trajectories: &[Trajectory], analyses: &Analyses) -> Value {
+fn as_json(step: u64, trajectories: &[Trajectory], analyses: &Analyses, not_critical: usize) -> Value {
     let episode = |(t, result): (&Trajectory, &Result<Analysis, AnalyzerError>)| {
         let turns: Vec<Value> = t
             .turns
@@ -153,5 +163,8 @@ fn as_json(step: u64, trajectories: &[Trajectory], analyses: &Analyses) -> Value
         episode
     };
     let episodes: Vec<Value> = trajectories.iter().zip(&analyses.results).map(episode).collect();
-    json!({ "step": step, "episodes": episodes, "failures": analyses.failures(), "analyzer": analyses.usage })
+    json!({
+        "step": step, "episodes": episodes, "failures": analyses.failures(), "not_critical": not_critical,
+        "analyzer": analyses.usage,
+    })
 }

@@ -162,12 +162,13 @@ fn measure_steps(args: &StepArgs) -> anyhow::Result<()> {
         let value = serde_json::json!({ "algorithms": measured, "opid_over_grpo": ratio });
         return print(&format!("{value}\n"));
     }
-    let mut text = String::from("seconds of a step   total  rollout  analyze  re-score  update\n");
+    let mut text =
+        String::from("seconds of a step   total  rollout  reference  analyzer  re-score  update\n");
     for m in &measured {
         let s = &m.seconds;
         text.push_str(&format!(
-            "{:<17} {:>7.2} {:>8.2} {:>8.2} {:>9.2} {:>7.2}\n",
-            m.algorithm, m.total, s.rollout, s.analyze, s.rescore, s.update
+            "{:<17} {:>7.2} {:>8.2} {:>10.2} {:>9.2} {:>9.2} {:>7.2}\n",
+            m.algorithm, m.total, s.rollout, s.reference, s.analyzer_wait, s.rescore, s.update
         ));
     }
     text.push_str(&format!("OPID takes {ratio:.2} times as long as GRPO.\n\n"));

@@ -99,11 +99,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let groups = Group::of(&panel, bank.transpose()?.as_ref())?;
         let start = Instant::now();
         let settings = Settings::evaluation(&recipe, temperature, [recipe.seed, EVALUATION, 0]);
-        let display = std::cell::RefCell::new(Display::new());
+        let mut display = Display::new();
         let total = panel.len();
-        let progress =
-            |done| display.borrow_mut().show(Event::Sampling { purpose: "evaluation", done, total });
-        let (report, played) = evaluate(&policy.model, &policy.dialogue, &groups, &settings, &progress)?;
+        let mut progress = |done| display.show(Event::Sampling { purpose: "evaluation", done, total });
+        let (report, played) = evaluate(&policy.model, &policy.dialogue, &groups, &settings, &mut progress)?;
         if let Some(file) = &mut file {
             file.add(played.iter().map(|trajectory| Record { temperature, skills, trajectory }))?;
         }

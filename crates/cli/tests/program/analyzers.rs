@@ -129,10 +129,17 @@ fn a_used_up_budget_stops_a_run_that_can_go_on() {
     }
     let parted = place.path().join("parted");
     assert!(parted.join("checkpoints/step_1/manifest.json").is_file(), "the step before is saved");
-    let config =
-        read(&parted.join("config.toml")).replace(&format!("max_requests = {enough}"), "max_requests = 0");
+    // The budget goes on where the run goes on.
+    let sent = server.requests().len();
+    let again = asking(place.path(), &server, &["train", "--resume", "parted"]);
+    assert!(again.refused().contains(&format!("{enough} of {enough} requests")), "{}", again.err);
+    assert_eq!(server.requests().len(), sent, "nothing is asked beyond it");
+    let total: u64 = usage(&whole).iter().map(|u| u["requests"].as_u64().expect("a count")).sum();
+    let raised = format!("max_requests = {total}");
+    let config = read(&parted.join("config.toml")).replace(&format!("max_requests = {enough}"), &raised);
     std::fs::write(parted.join("config.toml"), config).expect("a file");
     asking(place.path(), &server, &["train", "--resume", "parted"]).ok();
+    assert_eq!(json_lines(&read(&parted.join("spending.jsonl"))).len() as u64, total);
     assert_same(&whole, &parted);
 }
 
@@ -180,6 +187,18 @@ fn stored_episodes_are_analyzed_again_and_replayed() {
     let changes = ["--set", "skill.analyzer=replay", "--set", "skill.replay=skills.jsonl", "--set", "seed=5"];
     let strange = opid(place.path(), &train("strange", &changes));
     assert!(strange.refused().contains("other_episode 4"), "{}", strange.err);
+
+    let skills = |changes: &[&str]| {
+        let answer = opid(place.path(), &[&["analyze", "run", "--step", "1", "--json"], changes].concat());
+        let answer: Value = serde_json::from_str(answer.ok()).expect("one object");
+        let episodes = answer["episodes"].as_array().expect("episodes").clone();
+        let turns = episodes.iter().flat_map(|episode| episode["turns"].as_array().expect("turns"));
+        let held = turns.filter(|turn| turn["skill"].is_string()).count() as u64;
+        (held, answer["not_critical"].as_u64().expect("a count"))
+    };
+    let (all, none) = skills(&[]);
+    let (kept, taken) = skills(&["--set", "skill.critical_steps=statistics"]);
+    assert!(none == 0 && taken > 0 && kept + taken == all, "{all} skills, {kept} kept, {taken} taken");
 
     let noisy = opid(place.path(), &["analyze", "run", "--set", "skill.noise.drop=1.0", "--step", "1"]);
     assert!(noisy.ok().contains("skills dropped") && !noisy.out.contains("episode skill"), "{}", noisy.out);

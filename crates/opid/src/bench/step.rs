@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use opid_lm::checkpoint::StoredDtype;
-use opid_lm::error::LoadError;
 use serde::Serialize;
 
 use super::median;
@@ -14,9 +13,9 @@ use crate::algo::Algorithm;
 use crate::algo::grpo::Grpo;
 use crate::algo::opid::Opid;
 use crate::metrics::{Seconds, StepMetrics};
-use crate::policy::{PolicyError, untrained};
-use crate::recipe::Recipe;
-use crate::tasks::{Tasks, TasksError};
+use crate::policy::untrained;
+use crate::recipe::{Recipe, WarmStart};
+use crate::tasks::Tasks;
 use crate::train::{Event, TrainError, train};
 use crate::trajectory::Trajectory;
 
@@ -34,15 +33,6 @@ pub enum StepError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The tasks.
-    #[error(transparent)]
-    Tasks(#[from] TasksError),
-    /// Making a random policy.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// Writing a random policy.
-    #[error(transparent)]
-    Model(#[from] LoadError),
     /// The training.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -100,7 +90,8 @@ pub fn measure(
         None => {
             progress("making a random policy");
             let folder = scratch.path().join("policy");
-            random_policy(recipe, &folder)?;
+            let warm = recipe.warm_start.as_ref().ok_or(StepError::NoPolicy)?;
+            random_policy(recipe, warm, &folder)?;
             folder
         }
     };
@@ -130,8 +121,7 @@ pub fn measure(
 }
 
 /// Writes a policy that has learned nothing, with a tokenizer for the recipe's texts.
-fn random_policy(recipe: &Recipe, folder: &Path) -> Result<(), StepError> {
-    let warm = recipe.warm_start.as_ref().ok_or(StepError::NoPolicy)?;
+fn random_policy(recipe: &Recipe, warm: &WarmStart, folder: &Path) -> Result<(), TrainError> {
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let start = untrained(recipe, warm, &tasks)?;
     start.model.save(folder, StoredDtype::F32, Some(&start.text))?;
@@ -143,12 +133,12 @@ fn summary(recipe: &Recipe, steps: &[StepMetrics], run: &Path) -> Result<Measure
     let phase = |f: fn(&Seconds) -> f64| median(counted.iter().map(|m| f(&m.seconds)).collect());
     let seconds = Seconds {
         rollout: phase(|s| s.rollout),
-        analyze: phase(|s| s.analyze),
+        reference: phase(|s| s.reference),
+        analyzer_wait: phase(|s| s.analyzer_wait),
         rescore: phase(|s| s.rescore),
         update: phase(|s| s.update),
     };
-    let all = |s: &Seconds| s.rollout + s.analyze + s.rescore + s.update;
-    let total = median(counted.iter().map(|m| all(&m.seconds)).collect());
+    let total = median(counted.iter().map(|m| m.seconds.total()).collect());
     let tokens = match counted.last() {
         None => Tokens::default(),
         Some(metrics) => tokens(recipe, metrics, &episodes(run, metrics.step)?),

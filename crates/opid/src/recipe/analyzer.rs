@@ -54,12 +54,13 @@ pub struct OpenAi {
     pub max_trajectory_characters: usize,
     /// Folder in which replies are kept, so that nothing is asked twice; empty keeps none.
     pub cache: String,
-    /// The program stops after this many requests; 0 sets no limit.
+    /// Most requests for a run, those before it was resumed included, or for one `opid analyze`: it stops before
+    /// it sends more. 0 sets no limit.
     pub max_requests: usize,
-    /// The program stops before it uses more than this many tokens, both ways; 0 sets no limit. Replies
-    /// from the cache count for nothing, requests without a reply only as requests.
+    /// Most tokens in the same way, of requests and replies together; 0 sets no limit. Replies from the cache
+    /// count for nothing, requests without a reply only as requests.
     pub max_tokens: u64,
-    /// The program stops before it spends more than this, in the currency of the prices; 0 sets no limit.
+    /// Most money in the same way, in the currency of the prices; 0 sets no limit.
     pub max_cost: f64,
     /// Price of a million tokens of requests.
     pub input_price: f64,

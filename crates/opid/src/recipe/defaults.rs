@@ -49,7 +49,7 @@ impl Default for Policy {
             thinking: false,
             max_context: 4096,
             precision: Precision::F32,
-            save_dtype: "f32".into(),
+            save_dtype: StoredDtype::F32,
         }
     }
 }
@@ -110,6 +110,8 @@ impl Default for Skill {
             max_step_skills: 5,
             max_failures: 0.2,
             min_coverage: 0.01,
+            min_step_coverage: 0.0,
+            min_advantage_share: 0.0,
             replay: String::new(),
             bank: BankSettings::default(),
             noise: SkillNoise::default(),

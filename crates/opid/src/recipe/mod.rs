@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use opid_lm::checkpoint::StoredDtype;
 use opid_lm::kernels::tile::Precision;
 use opid_lm::optimizer::MomentFormat;
 use serde::{Deserialize, Serialize};
@@ -130,7 +131,7 @@ pub struct Policy {
     /// processor has fast bf16 instructions).
     pub precision: Precision,
     /// Number format of the checkpoints that are written: `f32` or `bf16`.
-    pub save_dtype: String,
+    pub save_dtype: StoredDtype,
 }
 
 /// How the history is put into words.

@@ -81,9 +81,6 @@ impl Recipe {
         if !self.policy.model.is_empty() && self.warm_start.is_some() {
             return fail("policy.model", "a [warm_start] makes its own policy; leave one of the two out");
         }
-        if !["f32", "bf16"].contains(&self.policy.save_dtype.as_str()) {
-            return fail("policy.save_dtype", "choose f32 or bf16");
-        }
         if self.environment.max_turns == 0 {
             return fail("environment.max_turns", "an episode needs at least one turn");
         }
@@ -176,8 +173,18 @@ impl Recipe {
                 "use 0 up to, but not, 1: a teacher that stays as it was is skill.teacher = \"reference\"",
             );
         }
-        if !(0.0..=1.0).contains(&s.min_coverage) {
-            return fail("skill.min_coverage", "it is a share of the turns: use 0 to 1");
+        for (key, share, of) in [
+            ("skill.min_coverage", s.min_coverage, "it is a share of the turns: use 0 to 1"),
+            ("skill.min_step_coverage", s.min_step_coverage, "it is a share of the turns: use 0 to 1"),
+            (
+                "skill.min_advantage_share",
+                s.min_advantage_share,
+                "it is a share of the sum of |A|: use 0 to 1",
+            ),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return fail(key, of);
+            }
         }
         if !s.noise.is_valid() {
             return fail("skill.noise", "use shares of 0 or more that add up to at most 1");
@@ -336,6 +343,7 @@ mod tests {
         assert_eq!(recipe.name, "other");
         assert_eq!(recipe.algorithm.name(), "grpo");
         for (change, says) in [
+            ("policy.save_dtype=bf15", "did you mean `bf16`?"),
             ("rollout.gruops=4", "did you mean `groups`?"),
             ("environment.fraction=0.5", "without end"),
             ("environment.fraction=0", "share of the tasks"),
@@ -364,6 +372,7 @@ mod tests {
             ("skill.analyzer=polcy", "did you mean `policy`?"),
             ("skill.teacher_decay=1.0", "stays as it was"),
             ("skill.min_coverage=1.5", "share of the turns"),
+            ("skill.min_advantage_share=-0.1", "share of the sum"),
             ("skill.noise.drop=1.5", "at most 1"),
             ("skill.schedule.start_step=0", "count from 1"),
             ("skill.schedule={ start_step = 5, stop_step = 4 }", "no step has skills"),

@@ -49,6 +49,12 @@ pub struct Skill {
     /// The run stops when less than this share of the turns that are to get skills were scored under one; 0
     /// never stops it.
     pub min_coverage: f64,
+    /// The run stops when less than this share of the turns that are to get skills were scored under a skill of
+    /// their own; 0 never stops it.
+    pub min_step_coverage: f64,
+    /// The run stops when skills make up less than this share of a step's `|A|` (`advantage` in its metrics); 0
+    /// never stops it.
+    pub min_advantage_share: f64,
     /// `replay`: a file that `opid analyze --record` wrote, or the folder of a run.
     pub replay: String,
     /// `bank`, and wherever a recipe has skills from a bank: which one.

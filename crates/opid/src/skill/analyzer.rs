@@ -75,19 +75,20 @@ pub enum StopError {
     Bank(#[from] BankError),
 }
 
+/// The skills of an episode, or why there are none.
+pub type Answer = Result<Analysis, AnalyzerError>;
+
 /// What became of the episodes of a step.
 #[derive(Debug)]
 pub struct Analyses {
-    /// The skills of every episode, or why there are none, in the order of the episodes.
-    pub results: Vec<Result<Analysis, AnalyzerError>>,
+    /// In the order of the episodes.
+    pub results: Vec<Answer>,
     /// What it took.
     pub usage: Usage,
 }
 
 /// Failures by cause.
-pub fn failures<'a>(
-    results: impl IntoIterator<Item = &'a Result<Analysis, AnalyzerError>>,
-) -> BTreeMap<&'static str, usize> {
+pub fn failures<'a>(results: impl IntoIterator<Item = &'a Answer>) -> BTreeMap<&'static str, usize> {
     let mut causes = BTreeMap::new();
     for error in results.into_iter().filter_map(|r| r.as_ref().err()) {
         *causes.entry(error.cause()).or_default() += 1;
@@ -141,14 +142,36 @@ pub trait Analyzer: Send + Sync {
     ///
     /// # Errors
     /// The analyzer cannot go on.
-    fn analyze(&self, context: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError>;
+    fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError>;
+
+    /// Starts on an episode of the step while others are still played, and returns at once. What it finds waits for
+    /// `wait_for` and the next `analyze`, which give the same results with and without it, sooner or later.
+    ///
+    /// By default nothing happens: an analyzer that computes would only slow the sampling down.
+    ///
+    /// # Errors
+    /// The analyzer cannot go on, so there is no sense in playing on.
+    fn prefetch(&self, _trajectory: &Trajectory) -> Result<(), StopError> {
+        Ok(())
+    }
+
+    /// What `analyze` will say of one episode of the step, as soon as it is known; nothing, as by default, where all
+    /// episodes are needed for that.
+    ///
+    /// # Errors
+    /// The analyzer cannot go on.
+    fn wait_for(&self, _trajectory: &Trajectory) -> Result<Option<Answer>, StopError> {
+        Ok(None)
+    }
 }
 
-/// The analyzer a recipe names, with the noise it asks for.
+/// The analyzer a recipe names, with the noise it asks for. Its budget counts what was spent for the run in the
+/// folder `run` before; without one it starts anew.
 ///
 /// # Errors
-/// The recording, the bank or the local model cannot be read, or the endpoint's settings cannot be used.
-pub fn open(recipe: &Recipe) -> Result<Box<dyn Analyzer>, StopError> {
+/// The recording, the bank, the local model or the record of what was spent cannot be read, or the endpoint's
+/// settings cannot be used.
+pub fn open(recipe: &Recipe, run: Option<&Path>) -> Result<Box<dyn Analyzer>, StopError> {
     let skill = &recipe.skill;
     let most = match skill.critical_steps {
         Selector::Analyzer => skill.max_step_skills,
@@ -157,7 +180,7 @@ pub fn open(recipe: &Recipe) -> Result<Box<dyn Analyzer>, StopError> {
     };
     let analyzer: Box<dyn Analyzer> = match skill.analyzer {
         AnalyzerName::Hindsight => Box::new(Hindsight { most }),
-        AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, most)?),
+        AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, most, run)?),
         AnalyzerName::Policy => Box::new(PolicyAnalyzer::open(recipe, most)?),
         AnalyzerName::Bank => Box::new(Bank::open(&skill.bank, &recipe.environment.name)?),
         AnalyzerName::Replay => Box::new(Replay::open(Path::new(&skill.replay))?),
@@ -175,8 +198,12 @@ struct Hindsight {
 }
 
 impl Analyzer for Hindsight {
-    fn analyze(&self, _context: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
-        let read = |t: &Trajectory| Ok(hindsight::read(t, self.most)?);
+    fn analyze(
+        &self,
+        _context: StepContext<'_>,
+        trajectories: &[&Trajectory],
+    ) -> Result<Analyses, StopError> {
+        let read = |t: &&Trajectory| Ok(hindsight::read(t, self.most)?);
         Ok(Analyses { results: trajectories.par_iter().map(read).collect(), usage: Usage::default() })
     }
 }

@@ -164,8 +164,12 @@ impl Bank {
 }
 
 impl Analyzer for Bank {
-    fn analyze(&self, _context: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
-        let read = |t: &Trajectory| {
+    fn analyze(
+        &self,
+        _context: StepContext<'_>,
+        trajectories: &[&Trajectory],
+    ) -> Result<Analyses, StopError> {
+        let read = |t: &&Trajectory| {
             let episode_skill = self.skill(&t.kind, &t.goal)?;
             Ok(Analysis { episode_skill, ..Analysis::default() })
         };

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::hindsight::Analysis;
 use crate::algo::critical::{CriticalSteps, Visit};
 use crate::algo::returns::step_returns;
-use crate::packing::Row;
+use crate::packing::{Row, rows};
 use crate::trajectory::Trajectory;
 
 /// Discount of the returns, as in the reference's scripts.
@@ -23,16 +23,37 @@ pub enum Selector {
     Statistics,
 }
 
-/// Takes the step skills away from steps that are not critical by statistics; at most `most` of an episode stay.
-/// Returns how many were taken.
-///
-/// `rows` are those of all episodes of the training step, with and without an analysis.
-pub fn keep_critical(
-    analyses: &mut [Option<Analysis>],
-    trajectories: &[Trajectory],
-    rows: &[Row],
-    most: usize,
-) -> usize {
+/// The critical steps of a training step's episodes.
+#[derive(Clone, Debug)]
+pub enum Critical {
+    /// Those that the analyzer writes a skill for.
+    Any,
+    /// By episode, whether each turn is one.
+    Turns(Vec<Vec<bool>>),
+}
+
+impl Selector {
+    /// The critical steps of all episodes of a training step, by statistics at most `most` of an episode.
+    pub fn select(self, trajectories: &[Trajectory], most: usize) -> Critical {
+        match self {
+            Selector::Analyzer => Critical::Any,
+            Selector::Statistics => Critical::Turns(by_returns(trajectories, &rows(trajectories), most)),
+        }
+    }
+}
+
+impl Critical {
+    /// Takes the skills away from steps of an episode, given by its number, that are not critical. Returns how many
+    /// were taken.
+    pub fn keep(&self, episode: usize, analysis: &mut Analysis) -> usize {
+        let Critical::Turns(turns) = self else { return 0 };
+        let before = analysis.step_skills.len();
+        analysis.step_skills.retain(|&turn, _| turns[episode].get(turn).copied().unwrap_or(false));
+        before - analysis.step_skills.len()
+    }
+}
+
+fn by_returns(trajectories: &[Trajectory], rows: &[Row], most: usize) -> Vec<Vec<bool>> {
     let rewards: Vec<f64> = rows
         .iter()
         .map(|row| {
@@ -49,10 +70,9 @@ pub fn keep_critical(
     };
     let visits: Vec<Visit<'_>> = rows.iter().zip(returns).map(visit).collect();
     let selection = CriticalSteps { most, ..CriticalSteps::default() }.select(&visits);
-    let idle = rows.iter().zip(selection.critical).filter(|(_, critical)| !critical);
-    let taken = idle.filter(|(row, _)| {
-        let analysis = analyses[row.trajectory].as_mut();
-        analysis.is_some_and(|analysis| analysis.step_skills.remove(&row.turn).is_some())
-    });
-    taken.count()
+    let mut turns: Vec<Vec<bool>> = trajectories.iter().map(|t| Vec::with_capacity(t.turns.len())).collect();
+    for (row, critical) in rows.iter().zip(selection.critical) {
+        turns[row.trajectory].push(critical);
+    }
+    turns
 }

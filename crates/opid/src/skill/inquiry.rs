@@ -97,7 +97,7 @@ impl Inquiry {
     }
 
     /// The questions about some episodes.
-    pub fn questions(&self, trajectories: &[Trajectory]) -> Questions {
+    pub fn questions(&self, trajectories: &[&Trajectory]) -> Questions {
         let mut questions = Questions::default();
         let mut numbers = HashMap::new();
         for t in trajectories {

@@ -55,7 +55,11 @@ impl Noisy {
 }
 
 impl Analyzer for Noisy {
-    fn analyze(&self, context: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
+    fn prefetch(&self, trajectory: &Trajectory) -> Result<(), StopError> {
+        self.inner.prefetch(trajectory)
+    }
+
+    fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
         let Analyses { mut results, mut usage } = self.inner.analyze(context, trajectories)?;
         let step = context.step;
         let mut episodes: Vec<Option<&mut Analysis>> = results.iter_mut().map(|r| r.as_mut().ok()).collect();

@@ -114,7 +114,7 @@ impl PolicyAnalyzer {
 }
 
 impl Analyzer for PolicyAnalyzer {
-    fn analyze(&self, context: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
         let Policy { model, chat } = match &self.other {
             Some((model, chat)) => Policy { model, chat },
             None => context.policy.ok_or(LocalModelError::NoPolicy)?,

@@ -9,9 +9,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StepContext, StopError, Usage};
+use crate::digest;
 use crate::record;
 use crate::run::RunError;
 use crate::trajectory::Trajectory;
@@ -54,7 +54,9 @@ impl Recorded {
 pub fn fingerprint(t: &Trajectory) -> String {
     let said: Vec<[&str; 2]> = t.turns.iter().map(|turn| [&*turn.observation, &*turn.text]).collect();
     let all = serde_json::to_vec(&(&t.goal, said, &t.last_observation, t.won)).expect("plain data");
-    Sha256::digest(all).iter().take(16).map(|b| format!("{b:02x}")).collect()
+    let mut hash = digest::of(&all);
+    hash.truncate(32);
+    hash
 }
 
 /// An episode whose skills are not in the recording.
@@ -190,7 +192,7 @@ impl Replay {
 }
 
 impl Analyzer for Replay {
-    fn analyze(&self, context: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
         let step = context.step;
         let of_run = self.lines(step)?;
         let lines = match &self.source {

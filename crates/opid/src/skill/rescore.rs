@@ -8,6 +8,9 @@
 //! Where a history with a skill is too long, its oldest turns are left out, never the skill: of a
 //! transcript those after the first turn, which holds the task. A turn that has no such room is left out
 //! and counted.
+//!
+//! Episodes are laid out in their order, and a batch is scored as soon as it is full, while the skills of later
+//! episodes may still be awaited.
 
 use opid_lm::batch::Node;
 use opid_lm::graph::Workspace;
@@ -17,7 +20,7 @@ use super::hindsight::Analysis;
 use super::route::Route;
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::layout::Layout;
-use crate::packing::{Packer, Row};
+use crate::packing::{Pack, Packer, Row};
 use crate::passage::Block;
 use crate::prompt::Scene;
 use crate::trajectory::Trajectory;
@@ -67,20 +70,28 @@ pub struct Rescorer<'a> {
     pub plain: bool,
 }
 
+/// The skills of an episode, and which of them each of its turns is scored under.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    /// The skills.
+    pub analysis: Analysis,
+    /// By turn.
+    pub routes: Vec<Route>,
+}
+
 impl Rescorer<'_> {
-    /// Scores every row that `routes` sends to a skill; `analyses` and `routes` are by trajectory and
-    /// by row.
+    /// Scores every row that is routed to a skill. `skills` gives those of an episode, by its number; it is called
+    /// for one after the other, and may wait for them while nothing else can be computed.
     ///
     /// # Errors
-    /// A prompt or chat template fails, or the tokenizer does.
-    pub fn score(
+    /// Those of `skills`; or a prompt or chat template fails, or the tokenizer does.
+    pub fn score<E: From<DialogueError>>(
         &self,
         workspace: &mut Workspace,
         trajectories: &[Trajectory],
         rows: &[Row],
-        analyses: &[Option<Analysis>],
-        routes: &[Route],
-    ) -> Result<SkillScores, DialogueError> {
+        mut skills: impl FnMut(usize) -> Result<Option<Routed>, E>,
+    ) -> Result<SkillScores, E> {
         let total = rows.last().map_or(0, |r| r.tokens.end);
         let empty = Scores { logprobs: vec![0.0; total], selected: vec![false; total], rows: 0 };
         let mut result = SkillScores { episode: empty.clone(), step: empty, ..SkillScores::default() };
@@ -97,11 +108,11 @@ impl Rescorer<'_> {
                 packer.end_tree();
                 group = Some(t.group);
             }
-            let (own, routes) = (&rows[first..end], &routes[first..end]);
+            let own = &rows[first..end];
             if self.plain {
                 add_plain(&mut packer, t, own, 2 * total);
             }
-            if let Some(analysis) = &analyses[rows[first].trajectory] {
+            if let Some(Routed { analysis, routes }) = &skills(rows[first].trajectory)? {
                 let played = Played { t, rows: own, routes, analysis };
                 match t.layout {
                     Layout::Transcript => {
@@ -113,25 +124,33 @@ impl Rescorer<'_> {
                 }
             }
             first = end;
+            for pack in packer.full() {
+                self.score_pack(workspace, &pack, &mut result);
+            }
         }
         for pack in packer.finish() {
-            result.computed += pack.batch.rows();
-            let stats = workspace.score(self.model, &pack.batch, self.temperature);
-            for (stats, number) in stats.iter().zip(&pack.numbers) {
-                // The second and third `total` numbers are those under step skills and without any.
-                let (part, n) = (number / total, number % total);
-                let logprob = stats.logprob as f64;
-                match (part, &mut result.plain) {
-                    (2, Some(plain)) => plain[n] = logprob,
-                    (part, _) => {
-                        let scores = if part == 0 { &mut result.episode } else { &mut result.step };
-                        scores.logprobs[n] = logprob;
-                        scores.selected[n] = true;
-                    }
+            self.score_pack(workspace, &pack, &mut result);
+        }
+        Ok(result)
+    }
+
+    fn score_pack(&self, workspace: &mut Workspace, pack: &Pack, result: &mut SkillScores) {
+        let total = result.step.logprobs.len();
+        result.computed += pack.batch.rows();
+        let stats = workspace.score(self.model, &pack.batch, self.temperature);
+        for (stats, number) in stats.iter().zip(&pack.numbers) {
+            // The second and third `total` numbers are those under step skills and without any.
+            let (part, n) = (number / total, number % total);
+            let logprob = stats.logprob as f64;
+            match (part, &mut result.plain) {
+                (2, Some(plain)) => plain[n] = logprob,
+                (part, _) => {
+                    let scores = if part == 0 { &mut result.episode } else { &mut result.step };
+                    scores.logprobs[n] = logprob;
+                    scores.selected[n] = true;
                 }
             }
         }
-        Ok(result)
     }
 
     /// The episode once more with its skill after the task, up to the last row routed to it. Returns the

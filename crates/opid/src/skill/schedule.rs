@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StepContext, StopError, Usage};
+use super::analyzer::{Analyses, Analyzer, Answer, StepContext, StopError, Usage};
 use crate::trajectory::Trajectory;
 
 /// When the skill term is part of the method; where it is not, a training step is one of GRPO.
@@ -27,7 +27,7 @@ impl Default for SkillSchedule {
 #[derive(Debug)]
 pub struct Scheduled {
     /// In the order of the episodes: their skills, why there are none, or nothing where the schedule has none.
-    pub results: Vec<Option<Result<Analysis, AnalyzerError>>>,
+    pub results: Vec<Option<Answer>>,
     /// What the analysis took.
     pub usage: Usage,
 }
@@ -54,20 +54,31 @@ impl SkillSchedule {
         context: StepContext<'_>,
         trajectories: &[Trajectory],
     ) -> Result<Scheduled, StopError> {
-        let step = context.step;
-        let taken: Vec<bool> = trajectories.iter().map(|t| self.is_on(step) && self.includes(t)).collect();
-        let Analyses { results, usage } = match taken.iter().filter(|taken| **taken).count() {
-            0 => Analyses { results: Vec::new(), usage: Usage::default() },
-            n if n == trajectories.len() => analyzer.analyze(context, trajectories)?,
-            _ => {
-                let shown = trajectories.iter().zip(&taken).filter(|(_, taken)| **taken);
-                let shown: Vec<Trajectory> = shown.map(|(t, _)| t.clone()).collect();
-                analyzer.analyze(context, &shown)?
-            }
+        let is_shown = |t: &&Trajectory| self.is_on(context.step) && self.includes(t);
+        let shown: Vec<&Trajectory> = trajectories.iter().filter(is_shown).collect();
+        let Analyses { results, usage } = match shown.is_empty() {
+            true => Analyses { results: Vec::new(), usage: Usage::default() },
+            false => analyzer.analyze(context, &shown)?,
         };
         let mut results = results.into_iter();
-        let results = taken.into_iter().map(|taken| if taken { results.next() } else { None }).collect();
+        let results = trajectories.iter().map(|t| if is_shown(&t) { results.next() } else { None }).collect();
         Ok(Scheduled { results, usage })
+    }
+
+    /// Starts on an episode while others are still played, if it gets skills.
+    ///
+    /// # Errors
+    /// The analyzer cannot go on.
+    pub fn prefetch(
+        &self,
+        analyzer: &dyn Analyzer,
+        step: u64,
+        trajectory: &Trajectory,
+    ) -> Result<(), StopError> {
+        match self.is_on(step) && self.includes(trajectory) {
+            true => analyzer.prefetch(trajectory),
+            false => Ok(()),
+        }
     }
 
     /// The first key that cannot work in a run of `steps` training steps, and why.

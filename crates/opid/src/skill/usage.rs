@@ -31,6 +31,8 @@ pub struct Usage {
     pub cost: f64,
     /// Seconds spent waiting before requests were repeated, summed over requests.
     pub waited: f64,
+    /// Seconds from the first question to the last answer; sampling goes on meanwhile.
+    pub span: f64,
     /// Skills that noise took away.
     pub dropped: usize,
     /// Skills that noise exchanged for those of other episodes.

@@ -20,6 +20,12 @@ pub enum TrainError {
     /// Prompts or tokens.
     #[error(transparent)]
     Dialogue(#[from] DialogueError),
+    /// There is nothing to train by.
+    #[error(
+        "the recipe has no [warm_start]: its stages say what supervised training does; add [[warm_start.stages]], \
+         and name a model to fine-tune with --model"
+    )]
+    NoStages,
     /// The starting policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -88,10 +94,10 @@ pub enum TrainError {
     },
     /// Hardly any turn has a skill.
     #[error(
-        "step {step}: {covered} of {turns} turns were scored under a skill, less than skill.min_coverage = {least}, so \
-         this is hardly more than GRPO: see what the analyzer writes (opid analyze RUN), give episode skills a weight \
-         (skill.episode_weight), or set skill.min_coverage = 0 to go on all the same; the run is saved up to the step \
-         before"
+        "step {step}: {covered} of {turns} turns were scored under {what}, less than {key} = {least}, so this is hardly \
+         what the recipe asks for: see what the analyzer writes (opid analyze RUN) and which skills have a weight \
+         (skill.episode_weight, skill.step_weight), or set {key} = 0 to go on all the same; the run is saved up to the \
+         step before"
     )]
     Coverage {
         /// Training step.
@@ -100,6 +106,24 @@ pub enum TrainError {
         covered: usize,
         /// Turns of the episodes that are to get skills.
         turns: usize,
+        /// What is missing.
+        what: &'static str,
+        /// The recipe key of the least share.
+        key: &'static str,
+        /// The least share.
+        least: f64,
+    },
+    /// Skills hardly change the advantage.
+    #[error(
+        "step {step}: skills make up {share:.5} of the advantage, less than skill.min_advantage_share = {least}: raise \
+         skill.episode_weight and skill.step_weight, or set that key to 0 to go on all the same; the run is saved up to \
+         the step before"
+    )]
+    Share {
+        /// Training step.
+        step: u64,
+        /// Their share of the sum of `|A|`.
+        share: f64,
         /// The least share.
         least: f64,
     },
@@ -124,7 +148,7 @@ pub enum TrainError {
 impl TrainError {
     /// Whether the policy is still that of the step before.
     pub(super) fn leaves_policy(&self) -> bool {
-        use TrainError::{Analysis, Coverage, Stopped, TooLong};
-        matches!(self, Stopped { .. } | Analysis { .. } | Coverage { .. } | TooLong { .. })
+        use TrainError::{Analysis, Coverage, Share, Stopped, TooLong};
+        matches!(self, Stopped { .. } | Analysis { .. } | Coverage { .. } | Share { .. } | TooLong { .. })
     }
 }

@@ -1,8 +1,7 @@
 //! Step skills at steps that statistics find critical.
 
-use opid::packing::rows;
 use opid::skill::analyzer::Analysis;
-use opid::skill::critical::keep_critical;
+use opid::skill::critical::Selector;
 
 use crate::episode;
 
@@ -15,16 +14,17 @@ fn step_skills_stay_where_the_same_state_led_to_different_ends() {
     let advice = |turn: usize| (turn, format!("advice {turn}"));
     let skills = Analysis { step_skills: (0..3).map(advice).collect(), ..Analysis::default() };
     let kept = |most: usize| {
-        let mut analyses = vec![Some(skills.clone()), Some(skills.clone())];
-        let taken = keep_critical(&mut analyses, &episodes, &rows(&episodes), most);
-        let steps = |a: &Option<Analysis>| -> Vec<usize> {
-            a.iter().flat_map(|a| a.step_skills.keys().copied()).collect()
+        let mut analyses = [skills.clone(), skills.clone()];
+        let mut keep = |selector: Selector| -> usize {
+            let critical = selector.select(&episodes, most);
+            analyses.iter_mut().enumerate().map(|(i, analysis)| critical.keep(i, analysis)).sum()
         };
+        assert_eq!(keep(Selector::Analyzer), 0);
+        let taken = keep(Selector::Statistics);
+        let steps = |a: &Analysis| -> Vec<usize> { a.step_skills.keys().copied().collect() };
         (steps(&analyses[0]), steps(&analyses[1]), taken)
     };
     // The returns differ most at the last step: variance 25 there, 20.4 at the first.
     assert_eq!(kept(5), (vec![], vec![2], 5));
     assert_eq!(kept(0), (vec![], vec![], 6));
-    let mut none = [None, None];
-    assert_eq!(keep_critical(&mut none, &episodes, &rows(&episodes), 5), 0);
 }

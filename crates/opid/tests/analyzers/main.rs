@@ -44,3 +44,8 @@ pub fn episode(group: usize, member: usize, name: &str) -> Trajectory {
 pub fn episodes(n: usize) -> Vec<Trajectory> {
     (0..n).map(|i| episode(i / 2, i % 2, &format!("desk{i}"))).collect()
 }
+
+/// Every episode of a list.
+pub fn all(episodes: &[Trajectory]) -> Vec<&Trajectory> {
+    episodes.iter().collect()
+}

@@ -8,13 +8,13 @@ use opid::skill::noisy::Noisy;
 use opid::skill::reply::ReplyError;
 use opid::trajectory::Trajectory;
 
-use crate::episodes;
+use crate::{all, episodes};
 
 /// Gives every episode skills of its own, and fails on the last.
 struct Named;
 
 impl Analyzer for Named {
-    fn analyze(&self, _: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(&self, _: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
         let last = trajectories.len() - 1;
         let result = |i: usize| {
             if i == last {
@@ -31,7 +31,7 @@ const N: usize = 401;
 
 fn run(noise: SkillNoise, seed: u64, step: u64) -> (Vec<Option<Analysis>>, Usage) {
     let Analyses { results, usage } = Noisy::new(Box::new(Named), noise, seed)
-        .analyze(StepContext::stored(step), &episodes(N))
+        .analyze(StepContext::stored(step), &all(&episodes(N)))
         .expect("skills");
     assert!(results[N - 1].is_err(), "failures stay failures");
     (results.into_iter().map(Result::ok).collect(), usage)

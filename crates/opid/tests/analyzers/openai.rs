@@ -10,7 +10,7 @@ use opid::skill::openai::{ApiKey, OpenAi};
 use serde_json::json;
 
 use crate::server::{Answer, Server, completion, says};
-use crate::{episode, episodes};
+use crate::{all, episode, episodes};
 
 const KEY: &str = "sk-very-secret-0123456789";
 const GOOD: &str = r#"{"episode_summary": "s", "episode_skill": "look around", "step_skills": [{"step": 1, "skill": "open it"}]}"#;
@@ -29,11 +29,11 @@ fn settings(server: &Server) -> recipe::OpenAi {
 }
 
 fn open(settings: &recipe::OpenAi) -> OpenAi {
-    OpenAi::with_key(settings, 5, ApiKey::new(KEY).expect("a key")).expect("an analyzer")
+    OpenAi::with_key(settings, 5, None, ApiKey::new(KEY).expect("a key")).expect("an analyzer")
 }
 
 fn run(settings: &recipe::OpenAi, n: usize) -> Result<Analyses, StopError> {
-    let result = open(settings).analyze(StepContext::stored(1), &episodes(n));
+    let result = open(settings).analyze(StepContext::stored(1), &all(&episodes(n)));
     let shown = format!("{result:?} {:?}", open(settings));
     assert!(!shown.contains(KEY), "the key is shown: {shown}");
     result
@@ -83,9 +83,29 @@ fn equal_episodes_are_one_question() {
     let server = Server::start(|_, _| says(GOOD));
     let twins = [episode(0, 0, "desk"), episode(0, 1, "desk"), episode(1, 0, "shelf")];
     let Analyses { results, usage } =
-        open(&settings(&server)).analyze(StepContext::stored(1), &twins).expect("skills");
+        open(&settings(&server)).analyze(StepContext::stored(1), &all(&twins)).expect("skills");
     assert!(results.iter().all(Result::is_ok));
     assert_eq!((usage.requests, usage.shared, server.requests().len()), (2, 1, 2));
+}
+
+#[test]
+fn episodes_that_were_told_of_early_are_one_question_with_those_told_of_late() {
+    let server = Server::start(|_, _| says(GOOD));
+    let analyzer = open(&settings(&server));
+    let played = [episode(0, 0, "desk"), episode(0, 1, "shelf"), episode(1, 0, "desk")];
+    for step in 1..3 {
+        analyzer.prefetch(&played[2]).expect("no reason to stop");
+        let early = analyzer.wait_for(&played[0]).expect("no reason to stop").expect("an answer alone");
+        let Analyses { results, usage } =
+            analyzer.analyze(StepContext::stored(step), &all(&played)).expect("skills");
+        assert_eq!(results[0].as_ref().expect("skills"), &early.expect("skills"));
+        assert_eq!((usage.requests, usage.shared), (2, 1), "each step asks anew");
+    }
+    let server = Server::start(|_, _| Answer::Status(401, "", "{}".into()));
+    let analyzer = open(&settings(&server));
+    analyzer.prefetch(&played[0]).expect("nobody knows yet");
+    let error = analyzer.wait_for(&played[0]).expect_err("a reason to stop").to_string();
+    assert!(error.contains("turns requests away"), "{error}");
 }
 
 #[test]
@@ -278,7 +298,7 @@ fn no_request_is_sent_to_who_turns_them_away() {
     let error = run(&settings(&server), 1).expect_err("a reason to stop").to_string();
     assert!(error.contains("credit"), "{error}");
     let official = recipe::OpenAi { base_url: recipe::DEFAULT_BASE_URL.into(), ..settings(&server) };
-    let error = OpenAi::with_key(&official, 5, ApiKey::default()).expect_err("no key").to_string();
+    let error = OpenAi::with_key(&official, 5, None, ApiKey::default()).expect_err("no key").to_string();
     assert!(error.contains("set OPENAI_API_KEY"), "{error}");
     let error = ApiKey::new("sk secret").expect_err("a bad key").to_string();
     assert!(!error.contains("secret"), "{error}");

@@ -11,7 +11,7 @@ use opid_lm::model::Model;
 use opid_lm::tokenizer::Stretch;
 
 use crate::respondent::{CHARACTERS, MOST, Respondent, STUBBORN, about, skill, taught, untaught};
-use crate::{episode, episodes};
+use crate::{all, episode, episodes};
 
 /// A recipe that asks the policy itself.
 fn recipe() -> Recipe {
@@ -33,7 +33,7 @@ fn analyze(
     asked: &[Trajectory],
 ) -> Result<Analyses, StopError> {
     let policy = policy.map(|r| Policy { model: &r.model, chat: &r.chat });
-    analyzer::open(recipe)?.analyze(StepContext { step, policy }, asked)
+    analyzer::open(recipe, None)?.analyze(StepContext { step, policy }, &all(asked))
 }
 
 fn skills(analyses: &Analyses) -> Vec<Result<String, String>> {

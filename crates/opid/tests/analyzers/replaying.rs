@@ -7,7 +7,7 @@ use opid::skill::analyzer::{self, Analysis, StepContext};
 use opid::skill::replay::Recorded;
 use opid::trajectory::Trajectory;
 
-use crate::{episode, episodes};
+use crate::{all, episode, episodes};
 
 fn analysis(skill: &str) -> Analysis {
     let step_skills = [(1, format!("{skill} now"))].into();
@@ -25,8 +25,8 @@ fn recipe(path: &std::path::Path) -> Recipe {
 fn replayed(lines: &[String], played: &[Trajectory]) -> Vec<Result<String, String>> {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(lines.join("\n").as_bytes()).expect("a file");
-    let analyzer = analyzer::open(&recipe(file.path())).expect("a recording");
-    let results = analyzer.analyze(StepContext::stored(7), played).expect("no reason to stop").results;
+    let analyzer = analyzer::open(&recipe(file.path()), None).expect("a recording");
+    let results = analyzer.analyze(StepContext::stored(7), &all(played)).expect("no reason to stop").results;
     let skill = |r: Result<Analysis, analyzer::AnalyzerError>| match r {
         Ok(analysis) => Ok(analysis.episode_skill),
         Err(error) => Err(format!("{}: {error}", error.cause())),
@@ -72,7 +72,7 @@ fn what_is_no_recording_is_refused() {
         (broken, "line 2: missing field"),
         (folder.path().to_owned(), "trajectories"),
     ] {
-        let error = analyzer::open(&recipe(&path)).err().expect("an error").to_string();
+        let error = analyzer::open(&recipe(&path), None).err().expect("an error").to_string();
         assert!(error.contains(says), "{error}");
     }
 }

@@ -16,10 +16,10 @@ struct Counting {
 }
 
 impl Analyzer for Counting {
-    fn analyze(&self, _: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(&self, _: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
         let asked = trajectories.iter().map(|t| (t.group, t.member)).collect();
         self.calls.lock().expect("no panic").push(asked);
-        let skills = |t: &Trajectory| Analysis {
+        let skills = |t: &&Trajectory| Analysis {
             summary: String::new(),
             episode_skill: format!("{} {}", t.group, t.member),
             step_skills: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! The micro policy, its recipe and its episodes.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -96,7 +97,8 @@ pub fn episodes(layout: Layout, groups: usize, settings: &Settings) -> Vec<Traje
     let tasks = tasks.training("train", 0, groups).expect("tasks");
     let groups: Vec<Group> = tasks.into_iter().map(|task| Group { task, skill: None }).collect();
     let policy = policy(layout);
-    sample(&policy.model, &policy.dialogue, &groups, settings, &|_| ()).expect("episodes")
+    sample(&policy.model, &policy.dialogue, &groups, settings, &mut |_| ControlFlow::Continue(()))
+        .expect("episodes")
 }
 
 /// Log-probabilities of `response` after `context`, computed as a sequence of its own.

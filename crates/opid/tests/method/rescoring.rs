@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use opid::dialogue::Dialogue;
+use opid::dialogue::{Dialogue, DialogueError};
 use opid::layout::{Layout, Truncation};
 use opid::packing::{Row, rows};
 use opid::prompt::Scene;
 use opid::rollout::Settings;
 use opid::skill::analyzer::Analysis;
-use opid::skill::rescore::{Rescorer, SkillScores};
+use opid::skill::rescore::{Rescorer, Routed, SkillScores};
 use opid::skill::route::{Route, Routing};
 use opid::trajectory::Trajectory;
 use opid_lm::chat::ChatTemplate;
@@ -57,7 +57,12 @@ fn rescore(
     };
     let mut workspace = Workspace::new(&policy.model);
     let rows = rows(trajectories);
-    rescorer.score(&mut workspace, trajectories, &rows, analyses, routes).expect("scores")
+    let skills = |episode: usize| -> Result<Option<Routed>, DialogueError> {
+        let own = rows.iter().zip(routes).filter(|(row, _)| row.trajectory == episode);
+        let routes = own.map(|(_, route)| *route).collect();
+        Ok(analyses[episode].clone().map(|analysis| Routed { analysis, routes }))
+    };
+    rescorer.score(&mut workspace, trajectories, &rows, skills).expect("scores")
 }
 
 /// The scene of a turn under a skill of its episode, or its own.

@@ -7,6 +7,7 @@ use opid::algo::Algorithm;
 use opid::layout::Layout;
 use opid::recipe::{AnalyzerName, Recipe, Teacher};
 use opid::train::{resume, train};
+use opid_lm::checkpoint::StoredDtype;
 use serde_json::Value;
 
 use crate::micro::{LAYOUTS, saved};
@@ -53,7 +54,7 @@ fn check(recipe: &Recipe, stop: u64) {
         let [a, b] = [&whole, &parted].map(|run| fs::read(run.join(file)).expect("a file"));
         assert!(a == b, "{file} differs after {stop} steps and a resume");
     };
-    let exact = if recipe.policy.save_dtype == "f32" { "" } else { "exact/" };
+    let exact = if recipe.policy.save_dtype == StoredDtype::F32 { "" } else { "exact/" };
     same(&format!("checkpoints/step_4/{exact}model.safetensors"));
     same("checkpoints/step_4/optimizer.safetensors");
     same("trajectories/step_000004.jsonl.gz");
@@ -75,7 +76,7 @@ fn a_resumed_run_equals_one_that_never_stopped() {
         recipe.algorithm = Algorithm::Grpo(Default::default());
         check(&recipe, 1);
         // Rounded checkpoints: training goes on from, and the KL looks at, exact weights.
-        recipe.policy.save_dtype = "bf16".into();
+        recipe.policy.save_dtype = StoredDtype::Bf16;
         check(&recipe, 2);
         check(&recipe, 0);
     }

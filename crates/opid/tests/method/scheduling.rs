@@ -17,6 +17,19 @@ fn a_run_without_skills_stops_and_says_so() {
 }
 
 #[test]
+fn a_run_whose_skills_hardly_count_stops_and_says_so() {
+    let place = tempfile::tempdir().expect("a folder");
+    let mut recipe = saved(Layout::Transcript, &place.path().join("start"));
+    recipe.skill.min_step_coverage = 1.0;
+    let error = train(&recipe, &place.path().join("steps"), &mut |_| ()).expect_err("too few").to_string();
+    assert!(error.contains("a skill of their own") && error.contains("min_step_coverage = 1"), "{error}");
+    recipe.skill.min_step_coverage = 0.0;
+    recipe.skill.min_advantage_share = 1.0;
+    let error = train(&recipe, &place.path().join("share"), &mut |_| ()).expect_err("too little").to_string();
+    assert!(error.contains("skills make up 0.") && error.contains("min_advantage_share = 1"), "{error}");
+}
+
+#[test]
 fn metrics_say_whether_skills_were_scheduled() {
     let place = tempfile::tempdir().expect("a folder");
     let mut recipe = saved(Layout::Transcript, &place.path().join("start"));

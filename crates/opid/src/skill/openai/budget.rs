@@ -1,18 +1,22 @@
-//! How much may be asked for: requests, tokens and money, since the program started.
+//! How much may be asked for: requests, tokens and money, for a run and all its continuations.
 //!
 //! Before a request its tokens are estimated and set aside, so that many requests at once cannot pass a
 //! limit together.
 
+use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
+use serde::{Deserialize, Serialize};
+
 use super::OpenAiError;
+use super::ledger::Ledger;
 use crate::recipe;
 
 /// Characters of a token, roughly and for plain text: only for what no reply has counted.
 const CHARACTERS_PER_TOKEN: usize = 4;
 
 /// Tokens of a request and its reply.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tokens {
     /// Of the request.
     pub input: u64,
@@ -32,6 +36,8 @@ struct Spent {
     cost: f64,
     /// Set aside for requests that are under way.
     reserved: Vec<Tokens>,
+    /// Where it is written down.
+    ledger: Option<Ledger>,
 }
 
 /// Limits, prices, and what is spent.
@@ -47,9 +53,13 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The limits of a recipe, nothing spent.
-    pub fn new(s: &recipe::OpenAi) -> Self {
-        Budget {
+    /// The limits of a recipe, of which is spent what was spent for the run in a folder, at today's prices.
+    ///
+    /// # Errors
+    /// What was spent cannot be read.
+    pub fn new(s: &recipe::OpenAi, run: Option<&Path>) -> Result<Self, OpenAiError> {
+        let (ledger, before) = run.map(Ledger::open).transpose()?.unzip();
+        let mut budget = Budget {
             max_requests: s.max_requests,
             max_tokens: s.max_tokens,
             max_cost: s.max_cost,
@@ -57,7 +67,15 @@ impl Budget {
             output_price: s.output_price,
             spent: Mutex::default(),
             settled: Condvar::new(),
+        };
+        let mut spent = Spent { ledger, ..Spent::default() };
+        for used in before.unwrap_or_default() {
+            spent.requests += 1;
+            spent.tokens += used.input + used.output;
+            spent.cost += budget.cost(used);
         }
+        budget.spent = Mutex::new(spent);
+        Ok(budget)
     }
 
     /// The price of some tokens.
@@ -87,7 +105,10 @@ impl Budget {
     }
 
     /// Replaces what was set aside by what was used: nothing, where no reply came.
-    pub fn settle(&self, most: Tokens, used: Tokens) {
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn settle(&self, most: Tokens, used: Tokens) -> Result<(), OpenAiError> {
         let mut spent = self.lock();
         if let Some(at) = spent.reserved.iter().position(|reserved| *reserved == most) {
             spent.reserved.swap_remove(at);
@@ -95,6 +116,7 @@ impl Budget {
         spent.tokens += used.input + used.output;
         spent.cost += self.cost(used);
         self.settled.notify_all();
+        spent.ledger.as_mut().map_or(Ok(()), |ledger| ledger.add(used))
     }
 
     /// The limit that a further request would pass.
@@ -136,11 +158,11 @@ mod tests {
     fn every_limit_holds() {
         let one = Tokens { input: 600, output: 400 };
         let limited = |s: recipe::OpenAi| {
-            let budget = Budget::new(&s);
+            let budget = Budget::new(&s, None).expect("nothing is spent");
             let mut sent = 0;
             loop {
                 match budget.reserve(one) {
-                    Ok(()) => budget.settle(one, Tokens { input: 500, output: 250 }),
+                    Ok(()) => budget.settle(one, Tokens { input: 500, output: 250 }).expect("no ledger"),
                     Err(error) => return (sent, error.to_string()),
                 }
                 sent += 1;

@@ -8,9 +8,9 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::OpenAiError;
+use crate::digest;
 use crate::recipe;
 use crate::skill::inquiry::Reply;
 
@@ -89,7 +89,7 @@ impl Cache {
     /// The file of a message.
     fn path(&self, message: &str) -> PathBuf {
         let all = serde_json::to_vec(&(&self.settings, message)).expect("plain data");
-        let hash: String = Sha256::digest(all).iter().map(|b| format!("{b:02x}")).collect();
+        let hash = digest::of(&all);
         self.folder.join(&hash[..2]).join(format!("{hash}.json"))
     }
 }

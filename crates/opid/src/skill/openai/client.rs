@@ -1,5 +1,6 @@
 //! Requests to a chat endpoint: limits of time and size, repetitions, and what replies look like.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -100,11 +101,11 @@ struct Counts {
 }
 
 impl Client {
-    /// A client for the endpoint of a recipe.
+    /// A client for the endpoint of a recipe; its budget counts what was spent for the run in a folder.
     ///
     /// # Errors
-    /// The endpoint needs a key, and there is none.
-    pub fn new(settings: &recipe::OpenAi, key: ApiKey) -> Result<Self, OpenAiError> {
+    /// The endpoint needs a key, and there is none; or what was spent cannot be read.
+    pub fn new(settings: &recipe::OpenAi, run: Option<&Path>, key: ApiKey) -> Result<Self, OpenAiError> {
         if settings.base_url == DEFAULT_BASE_URL && !key.is_set() {
             return Err(OpenAiError::NoKey { base_url: settings.base_url.clone() });
         }
@@ -121,7 +122,7 @@ impl Client {
             url: format!("{}/chat/completions", settings.base_url.trim_end_matches('/')),
             key,
             settings: settings.clone(),
-            budget: Budget::new(settings),
+            budget: Budget::new(settings, run)?,
             dialect: Mutex::default(),
             pause: Mutex::new(Instant::now()),
         })
@@ -137,7 +138,8 @@ impl Client {
             self.budget.reserve(most)?;
             round.count(|u| u.requests += 1);
             let result = self.post(dialect, message);
-            self.budget.settle(most, result.as_ref().map_or(Tokens::default(), |answer| answer.tokens));
+            let used = result.as_ref().map_or(Tokens::default(), |answer| answer.tokens);
+            self.budget.settle(most, used)?;
             let failure = match result {
                 Ok(Answered { reply, refusal, tokens, metered }) => {
                     *lock(&self.dialect) = dialect;

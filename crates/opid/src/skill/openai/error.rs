@@ -112,7 +112,8 @@ pub enum OpenAiError {
     },
     /// The budget is used up.
     #[error(
-        "the analyzer's budget is used up: {spent} of {limit} {unit} since the program started; raise {key} to go on"
+        "the analyzer's budget is used up: {spent} of {limit} {unit}, with those before a run was resumed; raise {key} \
+         to go on"
     )]
     Budget {
         /// What is counted.
@@ -123,6 +124,19 @@ pub enum OpenAiError {
         limit: f64,
         /// The recipe key.
         key: &'static str,
+    },
+    /// The system gives no thread.
+    #[error("cannot start a thread for requests to the analyzer: {0}; lower skill.openai.concurrency")]
+    Thread(std::io::Error),
+    /// What was spent cannot be read or written down.
+    #[error("cannot {action} {path}, what the run has spent on its analyzer: {reason}")]
+    Ledger {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// The cache cannot be used.
     #[error("cannot {action} {path}, a reply kept for skill.openai.cache: {reason}")]

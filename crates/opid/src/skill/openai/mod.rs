@@ -1,8 +1,8 @@
 //! Skills from a language model behind an OpenAI-compatible chat endpoint.
 //!
-//! The episodes of a step are asked about together, so many at a time. Episodes with the same text are one
-//! question, and every reply is kept on disk: a run that is repeated or resumed asks nothing twice and
-//! gets the same skills.
+//! An episode is asked about as soon as it ends, so many at a time, while others are still played. Episodes with
+//! the same text are one question, and every reply is kept on disk: a run that is repeated or resumed asks nothing
+//! twice and gets the same skills.
 
 mod budget;
 mod cache;
@@ -10,23 +10,24 @@ mod client;
 mod dialect;
 mod error;
 mod key;
+mod ledger;
+mod round;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use cache::Cache;
 use client::Client;
 pub use error::{OpenAiError, RequestError};
 pub use key::ApiKey;
+use round::{Asking, Round, lock};
 
-use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StepContext, StopError, Usage};
+use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, Answer, StepContext, StopError};
 use super::inquiry::{Inquiry, Question, Reply};
 use super::reply::ReplyError;
 use crate::recipe;
 use crate::trajectory::Trajectory;
-
-/// The skills of an episode, or why there are none.
-type Answer = Result<Analysis, AnalyzerError>;
 
 /// Why a question has no answer.
 enum AskError {
@@ -53,58 +54,61 @@ impl From<OpenAiError> for AskError {
 /// The analyzer.
 #[derive(Debug)]
 pub struct OpenAi {
+    asker: Arc<Asker>,
+    concurrency: usize,
+    /// The questions of the present step, if any was asked.
+    asking: Mutex<Option<Asking>>,
+}
+
+/// What answers a question.
+#[derive(Debug)]
+struct Asker {
     client: Client,
     cache: Option<Cache>,
     inquiry: Inquiry,
     corrections: usize,
-    concurrency: usize,
-}
-
-/// What the questions of a step have in common.
-#[derive(Debug, Default)]
-struct Round {
-    usage: Mutex<Usage>,
-    /// Set when it makes no sense to go on.
-    stopped: AtomicBool,
-}
-
-impl Round {
-    fn count(&self, add: impl FnOnce(&mut Usage)) {
-        add(&mut lock(&self.usage));
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
-    }
 }
 
 impl OpenAi {
-    /// An analyzer with the settings of a recipe and the key of the environment.
+    /// An analyzer with the settings of a recipe and the key of the environment. Its budget counts what was spent
+    /// for the run in the folder `run` before; without one it starts anew.
     ///
     /// # Errors
-    /// The key is missing where it is needed, or no header can hold it.
-    pub fn new(settings: &recipe::OpenAi, max_step_skills: usize) -> Result<Self, OpenAiError> {
-        OpenAi::with_key(settings, max_step_skills, ApiKey::from_environment()?)
+    /// The key is missing where it is needed, or no header can hold it; or what was spent cannot be read.
+    pub fn new(
+        settings: &recipe::OpenAi,
+        max_step_skills: usize,
+        run: Option<&Path>,
+    ) -> Result<Self, OpenAiError> {
+        OpenAi::with_key(settings, max_step_skills, run, ApiKey::from_environment()?)
     }
 
     /// The same with a given key.
     ///
     /// # Errors
-    /// The endpoint needs a key, and there is none.
+    /// The endpoint needs a key, and there is none; or what was spent cannot be read.
     pub fn with_key(
         settings: &recipe::OpenAi,
         max_step_skills: usize,
+        run: Option<&Path>,
         key: ApiKey,
     ) -> Result<Self, OpenAiError> {
-        Ok(OpenAi {
-            client: Client::new(settings, key)?,
+        let asker = Asker {
+            client: Client::new(settings, run, key)?,
             cache: Cache::new(settings),
             inquiry: Inquiry::new(max_step_skills, settings.max_trajectory_characters),
             corrections: settings.corrections,
-            concurrency: settings.concurrency,
-        })
+        };
+        let asker = Arc::new(asker);
+        Ok(OpenAi { asker, concurrency: settings.concurrency, asking: Mutex::default() })
     }
 
+    fn begin(&self) -> Asking {
+        Asking::new(self.asker.clone(), self.concurrency)
+    }
+}
+
+impl Asker {
     /// The skills of one episode.
     fn answer(&self, question: &Question, round: &Round) -> Result<Analysis, AskError> {
         let mut asked = 0;
@@ -126,54 +130,53 @@ impl OpenAi {
         let reply = self.client.send(message, round)?;
         Ok(cache.store(message, reply)?)
     }
-
-    /// The answers to all questions, in their order.
-    fn ask_all(&self, questions: &[Question], round: &Round) -> Result<Vec<Answer>, OpenAiError> {
-        let next = AtomicUsize::new(0);
-        let answers: Vec<Mutex<Option<Answer>>> = questions.iter().map(|_| Mutex::new(None)).collect();
-        let reason = Mutex::new(None);
-        let work = || {
-            while !round.is_stopped() {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(question) = questions.get(number) else { return };
-                let answer = match self.answer(question, round) {
-                    Ok(analysis) => Ok(analysis),
-                    Err(AskError::Episode(error)) => Err(error),
-                    Err(AskError::Stopped) => return,
-                    Err(AskError::Stop(error)) => {
-                        round.stopped.store(true, Ordering::Relaxed);
-                        lock(&reason).get_or_insert(error);
-                        return;
-                    }
-                };
-                *lock(&answers[number]) = Some(answer);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..self.concurrency.min(questions.len()) {
-                scope.spawn(work);
-            }
-        });
-        if let Some(error) = lock(&reason).take() {
-            return Err(error);
-        }
-        let answer = |a: Mutex<Option<_>>| a.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(answers.into_iter().map(|a| answer(a).expect("every question was asked")).collect())
-    }
 }
 
 impl Analyzer for OpenAi {
-    fn analyze(&self, _context: StepContext<'_>, trajectories: &[Trajectory]) -> Result<Analyses, StopError> {
-        let questions = self.inquiry.questions(trajectories);
-        let round = Round::default();
-        round.count(|u| (u.shared, u.shortened) = (questions.shared(), questions.shortened));
-        let answers = self.ask_all(&questions.distinct, &round)?;
-        let usage = round.usage.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(Analyses { results: questions.of.iter().map(|&number| answers[number].clone()).collect(), usage })
+    fn prefetch(&self, trajectory: &Trajectory) -> Result<(), StopError> {
+        let question = self.asker.inquiry.question(trajectory);
+        let mut present = lock(&self.asking);
+        let asking = present.get_or_insert_with(|| self.begin());
+        match asking.is_stopped() {
+            false => asking.ask(question),
+            true => drop(present.take().map(Asking::finish).transpose()?),
+        }
+        Ok(())
     }
-}
 
-/// The content of a lock; a panic elsewhere reaches the caller at the end of its thread.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn wait_for(&self, trajectory: &Trajectory) -> Result<Option<Answer>, StopError> {
+        let question = self.asker.inquiry.question(trajectory);
+        let text = question.text.clone();
+        let mut present = lock(&self.asking);
+        let asking = present.get_or_insert_with(|| self.begin());
+        asking.ask(question);
+        let answer = asking.wait_for(&text);
+        if answer.is_none() {
+            present.take().map(Asking::finish).transpose()?;
+        }
+        Ok(answer)
+    }
+
+    fn analyze(
+        &self,
+        _context: StepContext<'_>,
+        trajectories: &[&Trajectory],
+    ) -> Result<Analyses, StopError> {
+        let mut asking = lock(&self.asking).take().unwrap_or_else(|| self.begin());
+        let mut shortened = 0;
+        let asked: Vec<String> = trajectories
+            .iter()
+            .map(|t| {
+                let question = self.asker.inquiry.question(t);
+                shortened += usize::from(question.shortened);
+                let text = question.text.clone();
+                asking.ask(question);
+                text
+            })
+            .collect();
+        let (answers, mut usage) = asking.finish()?;
+        usage.shortened = shortened;
+        usage.shared = asked.len() - asked.iter().collect::<HashSet<_>>().len();
+        Ok(Analyses { results: asked.iter().map(|text| answers[text].clone()).collect(), usage })
+    }
 }
