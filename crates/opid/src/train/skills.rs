@@ -170,7 +170,7 @@ impl<'a> SkillTerm<'a> {
     /// Too few turns have one.
     pub fn measure(&self, rescored: &Rescored) -> Result<SkillMetrics, TrainError> {
         let Rescored { analyzed, scores, .. } = rescored;
-        let Played { trajectories, rows, old } = self.played;
+        let Played { trajectories, rows, old, .. } = self.played;
         let (step, skill) = (self.step, &self.recipe.skill);
         let measured = SkillMetrics::of(trajectories, rows, &analyzed.analyses, old, scores, skill);
         let turns = measured.entitled;
