@@ -4,3 +4,8 @@
 
 pub mod answer;
 pub mod observation;
+pub mod question;
+pub mod quiz;
+pub mod relation;
+mod scholar;
+pub mod world;
