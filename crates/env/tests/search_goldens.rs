@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use opid_env::search::answer::{blocks, exact_match, holds, last, normalize};
+use opid_env::search::dataset::read;
 use opid_env::search::observation::{Style, information, listing, tool_json};
 use serde_json::Value;
 
@@ -29,7 +30,13 @@ fn main() {
         let absent = !path.exists();
         Trial::test(file, move || compare(&path, check)).with_ignored_flag(absent)
     };
-    libtest_mimic::run(&arguments, checks.into_iter().map(trial).collect()).exit();
+    let mut trials: Vec<Trial> = checks.into_iter().map(trial).collect();
+    for file in ["raw_search_r1_sample", "opid_test_sample"] {
+        let path = folder().join(format!("{file}.parquet"));
+        let absent = !path.exists();
+        trials.push(Trial::test(file, move || tabled(&path)).with_ignored_flag(absent));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
 /// Compares every line of a file; the first failures are shown.
@@ -126,4 +133,21 @@ fn observed(case: &Value) -> Result<Option<&'static str>, String> {
     let shown = information(&listed, Style::Json);
     same("observation", shown.as_str(), text(case, "observation_stripped"))?;
     Ok(None)
+}
+
+/// The published tables hold the same 90 questions.
+fn tabled(path: &std::path::Path) -> Result<(), Failed> {
+    let entries = read(path).map_err(|e| e.to_string())?;
+    same("questions", entries.len(), 90)?;
+    let other = read(&folder().join("raw_search_r1_sample.parquet")).map_err(|e| e.to_string())?;
+    for (entry, other) in entries.iter().zip(&other) {
+        same("question", &entry.question, &other.question)?;
+        same("answers", &entry.answers, &other.answers)?;
+        same("source", &entry.source, &other.source)?;
+    }
+    let mut sources: Vec<&str> = entries.iter().map(|e| e.source.as_str()).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    println!("{}: {} questions of {sources:?}", path.display(), entries.len());
+    Ok(())
 }

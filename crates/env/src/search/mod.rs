@@ -3,6 +3,7 @@
 //! of the known answers decides.
 
 pub mod answer;
+pub mod dataset;
 pub mod observation;
 pub mod question;
 pub mod quiz;
