@@ -120,6 +120,33 @@ fn comparisons(continent: &Continent, seed: u64) -> Vec<Puzzle> {
 }
 
 impl Path {
+    /// The path that a question of a made-up world asks for; nothing of other questions.
+    pub fn parse(question: &str) -> Option<Path> {
+        let question = question.trim().strip_suffix('?')?;
+        if let Some((asked, names)) = question.split_once(" earlier, ") {
+            let relation = match asked.split_once(" was ")?.1 {
+                "born" => Relation::Born,
+                "founded" => Relation::Founded,
+                "made public" => Relation::Appeared,
+                _ => return None,
+            };
+            let (one, other) = names.split_once(" or ")?;
+            return Some(Path::Earlier([one.to_owned(), other.to_owned()], relation));
+        }
+        let mut rest = question.strip_prefix("Who is ").or_else(|| question.strip_prefix("What is "))?;
+        let mut relations = Vec::new();
+        loop {
+            // The longest that fits: "the year of birth of" begins with "the year of".
+            let fitting = Relation::ALL.into_iter().filter_map(|relation| {
+                rest.strip_prefix(relation.of("").as_str()).map(|behind| (relation, behind))
+            });
+            let Some((relation, behind)) = fitting.min_by_key(|(_, behind)| behind.len()) else { break };
+            relations.insert(0, relation);
+            rest = behind;
+        }
+        (!relations.is_empty() && !rest.is_empty()).then(|| Path::Chain(rest.to_owned(), relations))
+    }
+
     /// What the pages read so far say: the answer, or the name of the thing to look up next.
     pub fn follow(&self, pages: &str) -> Result<String, String> {
         match self {
@@ -175,10 +202,16 @@ mod tests {
                 assert!(lookups <= puzzle.path.lookups(), "{puzzle:?}");
             };
             assert_eq!(answer, puzzle.answer, "{puzzle:?}");
+            assert_eq!(Path::parse(&puzzle.text).as_ref(), Some(&puzzle.path));
             // A page may happen to mention the other of two things.
             let given = matches!(puzzle.path, Path::Chain(..)) && lookups < puzzle.path.lookups();
             assert!(!given, "a page gives away more than its thing: {puzzle:?}");
         }
         assert_eq!(puzzles(&continent, 0, 150), all, "the same seed gives the same questions");
+        for other in
+            ["Who was born earlier?", "Who is", "Who is Ann?", "Why?", "", "Who was seen earlier, A or B?"]
+        {
+            assert_eq!(Path::parse(other), None, "{other}");
+        }
     }
 }

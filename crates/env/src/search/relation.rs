@@ -55,6 +55,12 @@ pub enum Relation {
 use Relation::*;
 
 impl Relation {
+    /// Every relation.
+    pub const ALL: [Relation; 14] = [
+        Capital, Country, River, Founded, Seat, Founder, BornIn, Born, Mother, Employer, Director, Star,
+        Author, Appeared,
+    ];
+
     /// What it leads to; nothing for years.
     pub fn leads_to(self) -> Option<Kind> {
         Some(match self {
@@ -125,15 +131,6 @@ impl Relation {
             Appeared => format!("the year of {subject}"),
         }
     }
-
-    /// The word a question begins with.
-    pub fn asks(self) -> &'static str {
-        match self.leads_to() {
-            Some(Kind::Person) => "Who",
-            None => "When",
-            Some(_) => "What",
-        }
-    }
 }
 
 impl Kind {
@@ -157,17 +154,13 @@ mod tests {
 
     #[test]
     fn every_sentence_is_read_as_what_it_says_and_nothing_else() {
-        let all = [
-            Capital, Country, River, Founded, Seat, Founder, BornIn, Born, Mother, Employer, Director, Star,
-            Author, Appeared,
-        ];
-        for said in &all {
+        for said in Relation::ALL {
             for sentence in said.sentences() {
                 let text = format!(
                     "Other words first. {} More words. ",
                     sentence.replace("{s}", "Ana Bel").replace("{o}", "Cor Dun")
                 );
-                for asked in &all {
+                for asked in Relation::ALL {
                     let found = asked.find("Ana Bel", &text);
                     assert_eq!(found, (asked == said).then_some("Cor Dun"), "{asked:?} of {text}");
                 }
