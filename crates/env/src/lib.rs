@@ -5,3 +5,5 @@ pub mod catalog;
 pub mod environment;
 pub mod household;
 pub mod random;
+pub mod retrieval;
+pub mod webshop;
