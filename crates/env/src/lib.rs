@@ -5,5 +5,7 @@ pub mod catalog;
 pub mod environment;
 pub mod household;
 pub mod random;
+pub mod retrieval;
 pub mod retriever;
 pub mod search;
+pub mod webshop;

@@ -1,0 +1,13 @@
+//! Full-text search as Lucene 8 and Anserini do it: the analyzer of English texts and the BM25 ranking.
+//!
+//! [`analyze`] cuts a text into index terms, [`Index`] ranks documents by them. Ranks and scores are those of
+//! Anserini's defaults, down to the last bit of a score, because environments whose pages are search results must show
+//! the same results.
+
+mod analyzer;
+mod index;
+mod porter;
+mod symbol;
+
+pub use analyzer::{analyze, terms};
+pub use index::{Hit, Index, IndexBuilder, IndexError};
