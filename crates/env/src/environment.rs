@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::retriever::{Found, Retriever};
+use crate::retrieval::{Found, Retriever};
 
 /// One problem an agent can be given, parsed once and shared by every episode of it.
 pub trait Task: Send + Sync {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use opid_env::environment::{Episode, Lookup, Task};
 use opid_env::random::Draw;
-use opid_env::retriever::Retriever;
+use opid_env::retrieval::Retriever;
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::model::Model;
 use opid_lm::sampling::{Sampling, choose};

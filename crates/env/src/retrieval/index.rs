@@ -180,8 +180,7 @@ impl Index {
             return Err("it is no search index");
         }
         let field = |i: usize| read_u64(all, 8 * (1 + i));
-        let [version, label, len, filled, total, terms, postings]: [u64; FIELDS] =
-            std::array::from_fn(field);
+        let [version, label, len, filled, total, terms, postings]: [u64; FIELDS] = std::array::from_fn(field);
         if version != VERSION {
             return Err("it is an index of another version");
         }
@@ -296,8 +295,10 @@ impl Index {
                 *sum += score;
             }
         }
-        let mut hits: Vec<Hit> =
-            found.into_iter().map(|document| Hit { document, score: scores[document as usize] as f32 }).collect();
+        let mut hits: Vec<Hit> = found
+            .into_iter()
+            .map(|document| Hit { document, score: scores[document as usize] as f32 })
+            .collect();
         let better =
             |a: &Hit, b: &Hit| b.score.total_cmp(&a.score).then_with(|| order(a.document, b.document));
         if hits.len() > most && most > 0 {
@@ -346,7 +347,13 @@ mod tests {
 
     fn small() -> IndexBuilder {
         let mut builder = IndexBuilder::default();
-        for text in ["red shoes", "blue shoes, blue laces", "", "red red wine in a red glass", "blue shoes, blue laces"] {
+        for text in [
+            "red shoes",
+            "blue shoes, blue laces",
+            "",
+            "red red wine in a red glass",
+            "blue shoes, blue laces",
+        ] {
             builder.add(text);
         }
         builder
@@ -397,7 +404,10 @@ mod tests {
     fn lengths_keep_four_bits() {
         for length in 0..100_000u32 {
             let kept = decode_length(encode_length(length));
-            assert!(kept <= length && f64::from(length - kept) <= 0.125 * f64::from(length), "{length}: {kept}");
+            assert!(
+                kept <= length && f64::from(length - kept) <= 0.125 * f64::from(length),
+                "{length}: {kept}"
+            );
             assert_eq!(encode_length(kept), encode_length(length));
         }
         assert_eq!(encode_length(23), 23);

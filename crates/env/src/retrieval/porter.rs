@@ -38,8 +38,8 @@ const SINGLE: [(&str, &str); 7] = [
 
 /// Endings of step 4, which go after a stem of measure 2 or more.
 const LAST: [&str; 19] = [
-    "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism", "ate",
-    "iti", "ous", "ive", "ize",
+    "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism",
+    "ate", "iti", "ous", "ive", "ize",
 ];
 
 /// Reduces a word in lower case to its stem; characters other than `a` to `z` are consonants.

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod dataset;
+pub mod library;
 pub mod observation;
 pub mod question;
 pub mod quiz;

@@ -8,7 +8,7 @@ use super::observation::{Style, information, listing};
 use super::quiz::Path;
 use super::scholar::Scholar;
 use crate::environment::{Episode, Expert, Lookup, Slips, Step, Task};
-use crate::retriever::{Found, Retriever};
+use crate::retrieval::{Found, Retriever};
 
 /// Tags that a passage must not hold, so that it can speak for nobody.
 const TAGS: [&str; 5] = ["search", "answer", "information", "think", "tool_response"];

@@ -41,10 +41,15 @@ pub fn searches(shared: &Shared) -> Result<(), Failed> {
         let name = || format!("{:?}", recorded.query);
         differences.compare(name, recorded.tokens, terms(&recorded.query));
         let ours = catalogue.search(&recorded.query);
-        let ours: Vec<(String, u32)> =
-            ours.into_iter().map(|(p, score)| (catalogue.product(p).asin.to_string(), score.to_bits())).collect();
-        let recorded =
-            recorded.top.into_iter().map(|(asin, _, score)| (asin, (score as f32).to_bits())).collect::<Vec<_>>();
+        let ours: Vec<(String, u32)> = ours
+            .into_iter()
+            .map(|(p, score)| (catalogue.product(p).asin.to_string(), score.to_bits()))
+            .collect();
+        let recorded = recorded
+            .top
+            .into_iter()
+            .map(|(asin, _, score)| (asin, (score as f32).to_bits()))
+            .collect::<Vec<_>>();
         let differs = ours.iter().zip(&recorded).position(|(a, b)| a != b);
         let from = differs.unwrap_or(ours.len().min(recorded.len()));
         differences.compare(|| format!("query from rank {from}"), &recorded[from..], &ours[from..]);
