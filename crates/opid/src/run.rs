@@ -87,7 +87,7 @@ pub enum RunError {
 }
 
 /// Turns an I/O error into one that names the file.
-fn io<T>(action: &'static str, path: &Path, result: std::io::Result<T>) -> Result<T, RunError> {
+pub(crate) fn io<T>(action: &'static str, path: &Path, result: std::io::Result<T>) -> Result<T, RunError> {
     result.map_err(|source| RunError::Io { action, path: path.to_owned(), source })
 }
 
@@ -329,6 +329,11 @@ pub fn locate(path: &Path) -> Result<Located, RunError> {
     let above = place.parent().filter(|p| p.ends_with("checkpoints")).and_then(Path::parent);
     let recipe = above.map(|run| run.join("config.toml")).filter(|config| config.is_file());
     Ok(Located { folder: path.to_owned(), recipe })
+}
+
+/// Whether a run can be continued: it has a complete checkpoint.
+pub fn has_checkpoint(run: &Path) -> bool {
+    last_complete(run).is_ok()
 }
 
 /// Step and folder of the last complete checkpoint of a run.

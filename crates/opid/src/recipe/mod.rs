@@ -23,6 +23,7 @@ mod read;
 mod skill;
 
 pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise};
+pub(crate) use read::with_suggestion;
 pub use skill::{ShownSkills, Skill, Teacher};
 
 /// The recipe `opid train` uses when none is named.
