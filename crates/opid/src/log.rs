@@ -75,8 +75,12 @@ pub struct ProbeLine {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Evaluation { evaluation: Box<Evaluated> },
-    Probe { probe: ProbeLine },
+    Evaluation {
+        evaluation: Box<Evaluated>,
+    },
+    Probe {
+        probe: ProbeLine,
+    },
     WarmStart {
         #[serde(rename = "warm_start")]
         _update: serde::de::IgnoredAny,

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::jobs::Job;
 use super::plan::{Cell, Plan, Start};
+use super::results::Way;
 use crate::log::Log;
 use crate::recipe::Recipe;
 use crate::run::{RunError, RunFolder, has_checkpoint, io};
@@ -149,10 +150,9 @@ impl Folder {
             return Ok(State::Lost);
         }
         let log = Log::read(&run)?;
-        let e = &cell.recipe.evaluation;
         let last: Vec<&Evaluated> = log.evaluations_after(cell.recipe.steps).collect();
-        let mut ways = e.skills.iter().flat_map(|s| e.temperatures.iter().map(move |t| (*s, *t)));
-        Ok(match ways.all(|way| last.iter().any(|e| (e.skills, e.temperature) == way)) {
+        let made = |way: Way| last.iter().any(|e| way.is_of(e));
+        Ok(match Way::all(&cell.recipe.evaluation).all(made) {
             true => State::Finished,
             false if has_checkpoint(&run) => State::Begun(log.steps.last().map_or(0, |line| line.step)),
             false => State::Lost,

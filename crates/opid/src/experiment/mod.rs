@@ -4,6 +4,7 @@
 //! shared, so that cells differ in training alone. Runs are processes of this program, several at a time; what is there
 //! already is not done again.
 
+pub mod csv;
 pub mod folder;
 pub mod jobs;
 pub mod picture;

@@ -8,9 +8,9 @@ use plotters::prelude::*;
 
 use super::plan::Plan;
 use super::report::describe;
-use super::results::{CellResults, Results};
+use super::results::{Results, Way};
 use super::statistics::{mean, trailing_mean};
-use crate::log::StepLine;
+use crate::log::{Log, StepLine};
 
 /// Training curves are means over this many steps.
 const SMOOTHED: usize = 5;
@@ -21,7 +21,7 @@ const ROW: u32 = 340;
 
 /// Height of a line of the legend, and width of a letter in it.
 const LEGEND_LINE: u32 = 24;
-const LETTER: u32 = 8;
+const LETTER: u32 = 7;
 
 /// The colours of Okabe and Ito (Color Universal Design, 2008) that are dark enough for lines; they can be told apart
 /// with any kind of colour vision.
@@ -41,14 +41,14 @@ const FONT: &str = "sans-serif";
 type Curve = Vec<(f64, f64)>;
 
 /// What a panel shows.
-struct Panel<'a> {
+struct Panel {
     title: String,
-    /// The range that is always shown; it grows with the curves.
-    least: Range<f64>,
-    /// The curves of a cell's seeds.
-    curves: Box<dyn Fn(&CellResults<'_>) -> Vec<Curve> + 'a>,
+    /// The values that are shown; none for those that the curves have.
+    range: Option<Range<f64>>,
     /// Whether every point is marked, where there are few.
     marked: bool,
+    /// For every cell the curves of its seeds.
+    cells: Vec<Vec<Curve>>,
 }
 
 /// Draws the learning curves of all cells with finished runs.
@@ -57,26 +57,10 @@ struct Panel<'a> {
 /// highest of them.
 pub fn draw(plan: &Plan, results: &Results<'_>) -> String {
     let mut panels = vec![
-        training("Success in training", 0.0..1.0, |s| s.success),
-        training("Turns per training episode", 0.0..1.0, |s| s.turns),
+        training("Success in training", Some(0.0..1.0), results, |s| s.success),
+        training("Turns per training episode", None, results, |s| s.turns),
     ];
-    panels.extend(results.ways.iter().map(|&way| Panel {
-        title: format!("Success in evaluation, {}", describe(way)),
-        least: 0.0..1.0,
-        curves: Box::new(move |cell: &CellResults<'_>| {
-            let of = |log: &crate::log::Log| {
-                let fits =
-                    |e: &&crate::train::Evaluated| (e.skills, e.temperature) == (way.skills, way.temperature);
-                log.evaluations
-                    .iter()
-                    .filter(fits)
-                    .map(|e| (e.step as f64, e.report.overall.success))
-                    .collect()
-            };
-            cell.runs.values().map(of).filter(|curve: &Curve| !curve.is_empty()).collect()
-        }),
-        marked: true,
-    }));
+    panels.extend(results.ways.iter().map(|way| evaluation(*way, results)));
     let rows = panels.len().div_ceil(2);
     let legend = Legend::new(plan);
     let mut svg = String::new();
@@ -87,7 +71,7 @@ pub fn draw(plan: &Plan, results: &Results<'_>) -> String {
             let (top, rest) = root.split_vertically(legend.height());
             legend.draw(&top)?;
             let areas = rest.split_evenly((rows, 2));
-            areas.iter().zip(&panels).try_for_each(|(area, panel)| panel.draw(area, plan, results))
+            areas.iter().zip(&panels).try_for_each(|(area, panel)| panel.draw(area, plan))
         });
         drawn.and_then(|()| root.present()).expect("a picture in memory can always be written");
     }
@@ -98,20 +82,35 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 /// A panel of something measured at every training step.
-fn training(title: &str, least: Range<f64>, of: fn(&StepLine) -> f64) -> Panel<'static> {
-    let curves = move |cell: &CellResults<'_>| {
-        let curve = |log: &crate::log::Log| {
-            let values: Vec<f64> = log.steps.iter().map(of).collect();
-            let steps = log.steps.iter().map(|s| s.step as f64);
-            steps.zip(trailing_mean(&values, SMOOTHED)).collect()
-        };
-        cell.runs.values().map(curve).collect()
+fn training(
+    title: &str,
+    range: Option<Range<f64>>,
+    results: &Results<'_>,
+    of: fn(&StepLine) -> f64,
+) -> Panel {
+    let curve = |log: &Log| -> Curve {
+        let values: Vec<f64> = log.steps.iter().map(of).collect();
+        log.steps.iter().map(|s| s.step as f64).zip(trailing_mean(&values, SMOOTHED)).collect()
     };
     Panel {
-        title: format!("{title}, mean of {SMOOTHED} steps"),
-        least,
-        curves: Box::new(curves),
+        title: format!("{title}, mean of the last {SMOOTHED} steps"),
+        range,
         marked: false,
+        cells: results.cells.iter().map(|cell| cell.runs.values().map(curve).collect()).collect(),
+    }
+}
+
+/// A panel of success in one way of evaluating.
+fn evaluation(way: Way, results: &Results<'_>) -> Panel {
+    let curve = |log: &Log| -> Curve {
+        let evaluations = log.evaluations.iter().filter(|e| way.is_of(e));
+        evaluations.map(|e| (e.step as f64, e.report.overall.success)).collect()
+    };
+    Panel {
+        title: format!("Success in evaluation, {}", describe(way)),
+        range: Some(0.0..1.0),
+        marked: true,
+        cells: results.cells.iter().map(|cell| cell.runs.values().map(curve).collect()).collect(),
     }
 }
 
@@ -129,23 +128,21 @@ fn dashes(cell: usize) -> Option<(u32, u32)> {
     }
 }
 
-impl Panel<'_> {
+impl Panel {
     /// Draws the panel with all cells that have curves.
-    fn draw<'a>(&self, area: &Area<'a>, plan: &Plan, results: &Results<'_>) -> Drawn<'a> {
-        let cells: Vec<Vec<Curve>> = results.cells.iter().map(&self.curves).collect();
+    fn draw<'a>(&self, area: &Area<'a>, plan: &Plan) -> Drawn<'a> {
         let steps = plan.cells.iter().map(|cell| cell.recipe.steps).max().unwrap_or(0).max(1) as f64;
-        let values = cells.iter().flatten().flatten().map(|(_, value)| *value);
-        let highest = values.fold(self.least.end, f64::max);
-        // Room above what goes beyond the range, so that no line lies on the frame.
-        let top = if highest > self.least.end { highest * 1.08 } else { self.least.end };
+        let values = || self.cells.iter().flatten().flatten().map(|(_, value)| *value);
+        let range = self.range.clone().unwrap_or_else(|| around(values()));
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, (FONT, 17))
             .margin(12)
             .margin_right(24)
             .x_label_area_size(42)
             .y_label_area_size(48)
-            .build_cartesian_2d(0.0..steps, self.least.start..top)?;
-        let tick = |value: &f64| if top > 2.0 { format!("{value:.0}") } else { format!("{value:.1}") };
+            .build_cartesian_2d(0.0..steps, range.clone())?;
+        let whole = range.end - range.start >= 5.0;
+        let tick = |value: &f64| if whole { format!("{value:.0}") } else { format!("{value:.1}") };
         chart
             .configure_mesh()
             .x_desc("training step")
@@ -159,15 +156,15 @@ impl Panel<'_> {
             .label_style((FONT, 14))
             .axis_desc_style((FONT, 14))
             .draw()?;
-        for (index, curves) in cells.iter().enumerate() {
-            let band = Band::of(curves);
+        for (index, curves) in self.cells.iter().enumerate() {
             if curves.len() > 1 {
+                let band = Band::of(curves);
                 let edge = band.low.iter().chain(band.high.iter().rev()).copied();
                 chart.draw_series([Polygon::new(edge.collect::<Vec<_>>(), colour(index).mix(0.12))])?;
             }
         }
         // Lines over the bands of all cells.
-        for (index, curves) in cells.iter().enumerate() {
+        for (index, curves) in self.cells.iter().enumerate() {
             let (band, style) = (Band::of(curves), line(index));
             match dashes(index) {
                 None => chart.draw_series(LineSeries::new(band.mean.clone(), style))?,
@@ -183,6 +180,16 @@ impl Panel<'_> {
         }
         Ok(())
     }
+}
+
+/// A range that holds all values with some room, at least 1 wide.
+fn around(values: impl Iterator<Item = f64>) -> Range<f64> {
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    if low > high {
+        return 0.0..1.0;
+    }
+    let room = (0.05 * (high - low)).max(0.5);
+    (low - room).max(0.0)..high + room
 }
 
 /// Mean, lowest and highest value at every step.
@@ -224,14 +231,17 @@ impl Legend {
         let (mut x, mut row) = (24, 0);
         let mut entries = Vec::new();
         for cell in &plan.cells {
-            let width = 60 + LETTER * cell.name.chars().count() as u32;
+            let width = 64 + LETTER * cell.name.chars().count() as u32;
             if x + width > WIDTH && x > 24 {
                 (x, row) = (24, row + 1);
             }
             entries.push((x, row, cell.name.clone()));
             x += width;
         }
-        let title = format!("{}: mean over seeds; band: lowest to highest seed", plan.name);
+        let title = match plan.seeds[..] {
+            [seed] => format!("{}: seed {seed}", plan.name),
+            _ => format!("{}: mean over seeds; band: lowest to highest seed", plan.name),
+        };
         Legend { entries, rows: row + 1, title }
     }
 

@@ -1,27 +1,16 @@
-//! The report of an experiment: tables as text, and every number as CSV.
+//! The report of an experiment: tables as text, beside every number as CSV and learning curves.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
 use super::folder::Folder;
-use super::picture;
 use super::plan::Plan;
-use super::results::{CellResults, LAST_STEPS, Results, Way};
+use super::results::{LAST_STEPS, Results, Way};
 use super::statistics::Estimate;
+use super::{csv, picture};
 use crate::recipe::ShownSkills;
 use crate::run::{RunError, io};
-
-/// Columns of `results.csv`: one row for every cell, seed and evaluation.
-const RESULTS: &str =
-    "cell,seed,step,split,skills,temperature,tasks,solved,success,low,high,turns,invalid,context_limited";
-
-/// Columns of `curves.csv`: one row for every cell, seed and training step.
-const CURVES: &str = "cell,seed,step,success,reward,turns,invalid,zero_variance_groups,outcome_share,\
-                      episode_skill_share,step_skill_share,kl,entropy,tokens,seconds";
-
-/// Columns of `comparisons.csv`: one row for every cell but the baseline, and way of evaluating.
-const COMPARISONS: &str = "cell,baseline,skills,temperature,seeds,difference,low,high,seeds_low,seeds_high,p";
 
 /// Writes `report.txt`, `results.csv`, `comparisons.csv`, `curves.csv` and `curves.svg` into the experiment's folder,
 /// from the runs that are finished.
@@ -36,9 +25,9 @@ pub fn write(plan: &Plan, folder: &Folder) -> Result<(String, Vec<PathBuf>), Run
     let mut files = Vec::new();
     for (name, content) in [
         ("report.txt", &text),
-        ("results.csv", &results_csv(&results)),
-        ("comparisons.csv", &comparisons_csv(plan, &results)),
-        ("curves.csv", &curves_csv(&results)),
+        ("results.csv", &csv::results(&results)),
+        ("comparisons.csv", &csv::comparisons(plan, &results)),
+        ("curves.csv", &csv::curves(&results)),
         ("curves.svg", &picture::draw(plan, &results)),
     ] {
         let path = folder.path().join(name);
@@ -113,15 +102,15 @@ fn text(plan: &Plan, results: &Results<'_>) -> String {
 
 /// Success of every cell in one way of evaluating.
 fn evaluation_table(plan: &Plan, results: &Results<'_>, way: Way) -> Table {
-    let baseline = plan.baseline.map(|index| &results.cells[index]);
+    let comparisons = results.comparisons(plan, way);
     let mut heads: Vec<String> = ["cell", "seeds", "before", "after", "turns"].map(String::from).into();
-    if let Some(baseline) = baseline {
-        let to = &baseline.cell.name;
+    if let Some(baseline) = plan.baseline {
+        let to = &plan.cells[baseline].name;
         heads.extend([format!("difference to {to}, over tasks"), "over seeds".into(), "p".into()]);
     }
     let mut table = Table(vec![heads]);
     let ranged = |e: Estimate| format!("{:.3} [{:.3}, {:.3}]", e.mean, e.low.max(0.0), e.high.min(1.0));
-    for (index, cell) in results.cells.iter().enumerate() {
+    for cell in &results.cells {
         let mut row = vec![cell.cell.name.clone()];
         match cell.summary(way) {
             Some(s) => row.extend([
@@ -132,12 +121,11 @@ fn evaluation_table(plan: &Plan, results: &Results<'_>, way: Way) -> Table {
             ]),
             None => row.extend(["0", "-", "-", "-"].map(String::from)),
         }
-        let compared = baseline.filter(|_| plan.baseline != Some(index));
-        match compared.and_then(|baseline| cell.against(baseline, way, index as u64)) {
-            Some(c) => row.extend([
+        match comparisons.iter().find(|(name, ..)| *name == cell.cell.name) {
+            Some((.., c)) => row.extend([
                 format!("{:+.3} [{:+.3}, {:+.3}]", c.over_tasks.mean, c.over_tasks.low, c.over_tasks.high),
                 c.over_seeds.map_or("-".into(), |e| format!("[{:+.3}, {:+.3}]", e.low, e.high)),
-                format!("{:.4}", c.p),
+                if c.p < 1e-4 { "< 0.0001".into() } else { format!("{:.4}", c.p) },
             ]),
             None => row.resize(table.0[0].len(), "-".into()),
         }
@@ -177,92 +165,4 @@ pub fn describe(way: Way) -> String {
         ShownSkills::Bank => ", skills of the bank shown",
     };
     format!("T {}{skills}", way.temperature)
-}
-
-/// The name of skills shown, as in `metrics.jsonl`.
-fn skills_name(skills: ShownSkills) -> &'static str {
-    match skills {
-        ShownSkills::None => "none",
-        ShownSkills::Bank => "bank",
-    }
-}
-
-fn results_csv(results: &Results<'_>) -> String {
-    let mut out = format!("{RESULTS}\n");
-    for (cell, seed, log) in rows(results) {
-        for e in &log.evaluations {
-            let (r, skills) = (&e.report, skills_name(e.skills));
-            let o = &r.overall;
-            let _ = writeln!(
-                out,
-                "{cell},{seed},{},{},{skills},{},{},{},{},{},{},{},{},{}",
-                e.step,
-                e.split,
-                e.temperature,
-                o.tasks,
-                o.won,
-                o.success,
-                o.low,
-                o.high,
-                r.turns,
-                r.invalid,
-                r.context_limited
-            );
-        }
-    }
-    out
-}
-
-fn comparisons_csv(plan: &Plan, results: &Results<'_>) -> String {
-    let mut out = format!("{COMPARISONS}\n");
-    let Some(baseline) = plan.baseline.map(|index| &results.cells[index]) else { return out };
-    for &way in &results.ways {
-        for (index, cell) in
-            results.cells.iter().enumerate().filter(|(index, _)| plan.baseline != Some(*index))
-        {
-            let Some(c) = cell.against(baseline, way, index as u64) else { continue };
-            let seeds = c.over_seeds.map_or(",".into(), |e| format!("{},{}", e.low, e.high));
-            let (d, skills, t) = (c.over_tasks, skills_name(way.skills), way.temperature);
-            let (cell, baseline) = (&cell.cell.name, &baseline.cell.name);
-            let _ = writeln!(
-                out,
-                "{cell},{baseline},{skills},{t},{},{},{},{},{seeds},{}",
-                c.seeds, d.mean, d.low, d.high, c.p
-            );
-        }
-    }
-    out
-}
-
-fn curves_csv(results: &Results<'_>) -> String {
-    let mut out = format!("{CURVES}\n");
-    for (cell, seed, log) in rows(results) {
-        for s in &log.steps {
-            let (a, u) = (&s.advantage, &s.update);
-            let _ = writeln!(
-                out,
-                "{cell},{seed},{},{},{},{},{},{},{},{},{},{},{},{},{}",
-                s.step,
-                s.success,
-                s.reward,
-                s.turns,
-                s.invalid,
-                s.zero_variance_groups,
-                a.outcome_share,
-                a.episode_skill_share,
-                a.step_skill_share,
-                u.kl,
-                u.entropy,
-                s.episode_tokens,
-                s.seconds.total()
-            );
-        }
-    }
-    out
-}
-
-/// Every finished run with the name of its cell and its seed.
-fn rows<'a>(results: &'a Results<'_>) -> impl Iterator<Item = (&'a str, u64, &'a crate::log::Log)> {
-    let of = |c: &'a CellResults<'_>| c.runs.iter().map(|(seed, log)| (c.cell.name.as_str(), *seed, log));
-    results.cells.iter().flat_map(of)
 }

@@ -6,7 +6,7 @@ use super::folder::{Folder, State};
 use super::plan::{Cell, Plan};
 use super::statistics::{Estimate, bootstrap, mean, over_seeds, sign_flip};
 use crate::log::Log;
-use crate::recipe::ShownSkills;
+use crate::recipe::{Evaluation, ShownSkills};
 use crate::run::RunError;
 use crate::train::Evaluated;
 
@@ -20,6 +20,19 @@ pub struct Way {
     pub skills: ShownSkills,
     /// Sampling temperature.
     pub temperature: f32,
+}
+
+impl Way {
+    /// Whether an evaluation was made in this way.
+    pub fn is_of(self, e: &Evaluated) -> bool {
+        (self.skills, self.temperature) == (e.skills, e.temperature)
+    }
+
+    /// Every way in which a recipe evaluates, in its order.
+    pub fn all(evaluation: &Evaluation) -> impl Iterator<Item = Way> {
+        let at = |skills| evaluation.temperatures.iter().map(move |&temperature| Way { skills, temperature });
+        evaluation.skills.iter().flat_map(move |&skills| at(skills))
+    }
 }
 
 /// The finished runs of a cell.
@@ -96,11 +109,7 @@ impl<'a> Results<'a> {
                 }
             }
             results.cells.push(CellResults { cell, runs });
-            let e = &cell.recipe.evaluation;
-            for (&skills, &temperature) in
-                e.skills.iter().flat_map(|s| e.temperatures.iter().map(move |t| (s, t)))
-            {
-                let way = Way { skills, temperature };
+            for way in Way::all(&cell.recipe.evaluation) {
                 if !results.ways.contains(&way) {
                     results.ways.push(way);
                 }
@@ -108,6 +117,18 @@ impl<'a> Results<'a> {
         }
         results.ways.sort_by_key(|way| way.skills);
         Ok(results)
+    }
+
+    /// Every cell against the baseline in one way of evaluating, where both have results: the names of both, and the
+    /// comparison.
+    pub fn comparisons(&self, plan: &Plan, way: Way) -> Vec<(&str, &str, Comparison)> {
+        let Some(baseline) = plan.baseline.map(|index| &self.cells[index]) else { return Vec::new() };
+        let others = self.cells.iter().enumerate().filter(|(index, _)| plan.baseline != Some(*index));
+        let compare = |(index, cell): (usize, &CellResults<'a>)| {
+            let comparison = cell.against(baseline, way, index as u64)?;
+            Some((cell.cell.name.as_str(), baseline.cell.name.as_str(), comparison))
+        };
+        others.filter_map(compare).collect()
     }
 
     /// Number of runs.
@@ -119,8 +140,7 @@ impl<'a> Results<'a> {
 impl CellResults<'_> {
     /// The evaluation of every run after a step, in one way; runs without one are left out.
     pub fn evaluations(&self, way: Way, step: u64) -> Vec<(u64, &Evaluated)> {
-        let fits = |e: &&Evaluated| (e.skills, e.temperature) == (way.skills, way.temperature);
-        let of = |log| Log::evaluations_after(log, step).find(fits);
+        let of = |log| Log::evaluations_after(log, step).find(|e| way.is_of(e));
         self.runs.iter().filter_map(|(seed, log)| Some((*seed, of(log)?))).collect()
     }
 
