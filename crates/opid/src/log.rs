@@ -100,9 +100,6 @@ impl Log {
         let mut log = Log::default();
         for (number, line) in text.split_inclusive('\n').enumerate().filter(|(_, line)| line.ends_with('\n'))
         {
-            if line.trim().is_empty() {
-                continue;
-            }
             let parsed = serde_json::from_str(line).map_err(|error| RunError::Damaged {
                 path: path.clone(),
                 reason: format!("line {}: {error}", number + 1),

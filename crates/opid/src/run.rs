@@ -155,11 +155,10 @@ impl RunFolder {
             if value["step"].as_u64().is_some_and(|s| s > step) {
                 break;
             }
-            kept.push(line);
+            kept.push(line + "\n");
         }
         let beside = path.join("metrics.jsonl.new");
-        let mut text = kept.join("\n");
-        text.push('\n');
+        let text = kept.concat();
         io("write", &beside, fs::write(&beside, text))?;
         io("replace", &file, fs::rename(&beside, &file))?;
         let metrics = io("write", &file, File::options().append(true).open(&file))?;

@@ -137,7 +137,8 @@ fn evaluation_table(plan: &Plan, results: &Results<'_>, way: Way) -> Table {
 /// What the numbers of the tables mean.
 fn notes(plan: &Plan) -> String {
     let mut text = "\nBrackets are 95 % intervals. before, after: mean over seeds, Student's t over the seeds' success \
-                    rates;\nwith a single seed (*) Wilson's interval of its tasks. turns: mean of the evaluation's \
+                    rates;\nwith a single seed (*) Wilson's interval of its tasks. Of two or three seeds such an interval is itself rough: it is\n\
+                    narrow where they happen to agree. turns: mean of the evaluation's \
                     episodes after training.\nseconds: training without evaluations, beside the other runs. M tokens: \
                     of training episodes.\n"
         .to_owned();

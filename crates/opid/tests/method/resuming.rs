@@ -48,7 +48,8 @@ fn stop_in_evaluation(run: &Path, step: u64) {
     };
     let lines: Vec<&str> = text.lines().collect();
     let kept = lines.iter().rposition(|line| evaluated(line)).unwrap_or(lines.len());
-    fs::write(&file, lines[..kept].join("\n") + "\n").expect("a file");
+    let text: String = lines[..kept].iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&file, text).expect("a file");
 }
 
 /// Trains for the recipe's four steps, then again from a copy that ends after `stop`.
