@@ -261,7 +261,11 @@ pub fn usage(u: &Usage) -> Option<String> {
     let counted = counts.iter().filter(|(n, _)| *n > 0);
     let mut parts: Vec<String> = counted.map(|(n, what)| format!("{n} {what}")).collect();
     if u.requests > 0 {
-        parts.push(format!("{} tokens in, {} out", u.input_tokens, u.output_tokens));
+        let shared = match u.cached_tokens {
+            0 => String::new(),
+            n => format!(" ({n} of them shared)"),
+        };
+        parts.push(format!("{} tokens in{shared}, {} out", u.input_tokens, u.output_tokens));
     }
     parts.extend((u.cost > 0.0).then(|| format!("cost {:.4}", u.cost)));
     parts.extend((u.span >= 1.0).then(|| format!("{:.0} s from first question to last answer", u.span)));

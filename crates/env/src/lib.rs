@@ -5,3 +5,4 @@ pub mod catalog;
 pub mod environment;
 pub mod household;
 pub mod random;
+pub mod search;

@@ -126,6 +126,13 @@ impl Sequence {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// Keeps the first `len` tokens, and all if there are no more.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        let pages = self.len.div_ceil(PAGE);
+        self.layers.iter_mut().for_each(|layer| layer.truncate(pages));
+    }
 }
 
 /// New tokens for one sequence.

@@ -277,6 +277,38 @@ fn the_sampler_gives_the_scorers_log_probabilities() {
 }
 
 #[test]
+fn a_truncated_sequence_goes_on_as_if_it_had_never_been_longer() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut model = model(Family::Qwen3);
+        model.precision = precision;
+        let mut decoder = Decoder::new(&model);
+        let mut extend =
+            |sequence: &mut Sequence, tokens: &[u32]| decoder.extend(&mut [Entry { sequence, tokens }]);
+        let (long, other) = (tokens(150, 3), tokens(30, 4));
+        let mut whole = Sequence::default();
+        extend(&mut whole, &long);
+        for kept in [1, 63, 64, 65, 128, 150] {
+            let mut sequence = whole.clone();
+            sequence.truncate(kept);
+            assert_eq!(sequence.len(), kept);
+            let mut alone = Sequence::default();
+            extend(&mut alone, &long[..kept]);
+            assert_eq!(extend(&mut sequence, &other), extend(&mut alone, &other), "{precision:?} {kept}");
+        }
+        let mut sequence = whole.clone();
+        sequence.truncate(151);
+        assert_eq!(sequence.len(), 150, "nothing to take away");
+        let mut alone = Sequence::default();
+        extend(&mut alone, &long);
+        assert_eq!(
+            extend(&mut whole, &other),
+            extend(&mut alone, &other),
+            "{precision:?}: clones are left alone"
+        );
+    }
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let model = model(Family::Qwen3);
     let (tree, _, _) = tree_and_paths();

@@ -6,12 +6,12 @@
 
 use std::path::Path;
 
-use opid_lm::chat::{ChatError, ChatOptions, ChatTemplate, Message};
+use opid_lm::chat::{ChatError, ChatOptions, ChatTemplate};
 use opid_lm::tokenizer::{Stretch, Tokenizer, TokenizerError};
 
 use crate::action::{Action, Grammar};
+use crate::chat::{Chat, Frame};
 use crate::layout::{Layout, Truncation, window};
-use crate::passage::Passage;
 use crate::prompt::{PromptError, Prompts, Scene};
 use crate::recipe::Recipe;
 
@@ -78,28 +78,9 @@ pub struct Prompt {
     pub cut: usize,
 }
 
-/// What a chat template writes around the user's message.
-struct Frame {
-    before: String,
-    after: String,
-}
-
-/// What stands for the user's message when a template's frame is read. The blanks show whether the template
-/// strips it.
-const MESSAGE: &str = " \nOPID-USER-MESSAGE\n ";
-
-impl Frame {
-    fn of(rendered: &str) -> Result<Frame, DialogueError> {
-        match rendered.split(MESSAGE).collect::<Vec<_>>()[..] {
-            [before, after] => Ok(Frame { before: before.to_owned(), after: after.to_owned() }),
-            _ => Err(DialogueError::Frame),
-        }
-    }
-}
-
 /// Turns scenes into tokens and responses into actions.
 pub struct Dialogue {
-    tokenizer: Tokenizer,
+    chat: Chat,
     prompts: Prompts,
     grammar: Grammar,
     /// Around a first message.
@@ -121,26 +102,24 @@ impl Dialogue {
     ///
     /// # Errors
     /// A template cannot be filled in, or the tokenizer does not know the token that ends a turn.
-    pub fn new(tokenizer: Tokenizer, chat: ChatTemplate, recipe: &Recipe) -> Result<Self, DialogueError> {
+    pub fn new(tokenizer: Tokenizer, template: ChatTemplate, recipe: &Recipe) -> Result<Self, DialogueError> {
         let p = &recipe.prompt;
         let thinking = recipe.policy.thinking;
         let options = ChatOptions::thinking(thinking);
-        let token = chat.end_of_turn(&options)?;
-        let end = tokenizer.token_id(&token).ok_or(DialogueError::EndToken { token })?;
-        let later = |ended| Frame::of(&chat.continuation(MESSAGE, ended, &options)?);
+        let chat = Chat::new(tokenizer, template);
         let environment = &recipe.environment.name;
         Ok(Dialogue {
             prompts: Prompts::new(&p.templates, p.layout, thinking)?,
             grammar: Grammar::of(environment)
                 .ok_or_else(|| DialogueError::Environment(environment.clone()))?,
-            opening: Frame::of(&chat.opening(&[Message::new("user", MESSAGE)], &options)?)?,
+            opening: chat.opening(&options)?,
             // Not every template can be continued, and a window need not be.
             later: match p.layout {
-                Layout::Transcript => Some([later(true)?, later(false)?]),
+                Layout::Transcript => Some([chat.later(true, &options)?, chat.later(false, &options)?]),
                 Layout::Window => None,
             },
-            tokenizer,
-            end,
+            end: chat.end_token(&options)?,
+            chat,
             thinking,
             admissible: p.admissible,
             layout: p.layout,
@@ -156,6 +135,11 @@ impl Dialogue {
     /// A file is missing or malformed, or as of [`new`](Self::new).
     pub fn open(folder: &Path, recipe: &Recipe) -> Result<Self, DialogueError> {
         Dialogue::new(Tokenizer::from_folder(folder)?, ChatTemplate::from_folder(folder)?, recipe)
+    }
+
+    /// The model's tokenizer and chat template.
+    pub fn chat(&self) -> &Chat {
+        &self.chat
     }
 
     /// The token that ends a response.
@@ -237,15 +221,9 @@ impl Dialogue {
             (Some(later), Some(last)) => &later[usize::from(!last.ended)],
             _ => &self.opening,
         };
-        Ok(self.encode(&frame.before, &self.prompts.message(scene, shown)?, &frame.after)?)
-    }
-
-    fn encode(&self, before: &str, passage: &Passage, after: &str) -> Result<Vec<u32>, TokenizerError> {
-        let ours = |text| Stretch { text, control: true };
-        let pieces = passage.pieces.iter().map(|p| Stretch { text: &p.text, control: p.ours });
-        let stretches: Vec<Stretch<'_>> =
-            std::iter::once(ours(before)).chain(pieces).chain([ours(after)]).collect();
-        self.tokenizer.encode_stretches(&stretches)
+        let message = self.prompts.message(scene, shown)?;
+        let pieces = message.pieces.iter().map(|p| Stretch { text: &p.text, control: p.ours });
+        Ok(self.chat.encode(frame, &pieces.collect::<Vec<_>>())?)
     }
 
     /// The tokens of a response that gives `command`, as supervised training shows it.
@@ -255,7 +233,7 @@ impl Dialogue {
     pub fn response(&self, command: &str) -> Result<Vec<u32>, DialogueError> {
         let stretch = |text, control| Stretch { text, control };
         let parts = [stretch("<action>", true), stretch(command, false), stretch("</action>", true)];
-        let mut tokens = self.tokenizer.encode_stretches(&parts)?;
+        let mut tokens = self.chat.tokenizer().encode_stretches(&parts)?;
         tokens.push(self.end);
         Ok(tokens)
     }
@@ -265,7 +243,7 @@ impl Dialogue {
     /// # Errors
     /// The tokenizer fails.
     pub fn read(&self, response: &[u32]) -> Result<(String, Action), DialogueError> {
-        let text = self.tokenizer.decode(response, true)?;
+        let text = self.chat.tokenizer().decode(response, true)?;
         let action = self.grammar.parse(&text, self.thinking);
         Ok((text, action))
     }
@@ -275,6 +253,6 @@ impl Dialogue {
     /// # Errors
     /// The tokenizer fails.
     pub fn text(&self, tokens: &[u32]) -> Result<String, DialogueError> {
-        Ok(self.tokenizer.decode(tokens, false)?)
+        Ok(self.chat.tokenizer().decode(tokens, false)?)
     }
 }

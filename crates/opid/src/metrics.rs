@@ -29,6 +29,8 @@ pub struct StepMetrics {
     pub invalid: f64,
     /// Share of groups whose episodes all have the same reward.
     pub zero_variance_groups: f64,
+    /// DAPO only: groups that were sampled and replaced, because their episodes all had the same reward.
+    pub replaced_groups: usize,
     /// Responses cut off at their length limit.
     pub truncated_responses: usize,
     /// Episodes ended by the history's length limit.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use opid::recipe::Recipe;
+use opid::recipe::{AnalyzerName, Recipe};
 use opid::record::{stored, stored_steps};
-use opid::skill::analyzer::{self, Analyses, Analysis, AnalyzerError};
+use opid::run::locate;
+use opid::skill::analyzer::{self, Analyses, Analysis, AnalyzerError, StepContext};
 use opid::skill::replay::Recorded;
 use opid::trajectory::Trajectory;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use crate::display::{causes, usage};
 pub struct Args {
     /// Folder of the run whose trajectories are read.
     run: PathBuf,
-    /// Analyzer: hindsight, openai or replay [default: that of the run].
+    /// Analyzer: hindsight, openai, policy (the run's last checkpoint), replay or bank [default: that of the run].
     #[arg(long)]
     analyzer: Option<String>,
     /// Change a key of the run's recipe, for example --set skill.openai.model=NAME (repeatable).
@@ -43,7 +44,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut changes: Vec<String> =
         args.analyzer.iter().map(|name| format!("skill.analyzer={name:?}")).collect();
     changes.extend(args.changes.iter().cloned());
-    let recipe = Recipe::read(Some(&config), &changes)?;
+    let mut recipe = Recipe::read(Some(&config), &changes)?;
+    if recipe.skill.analyzer == AnalyzerName::Policy && recipe.skill.policy.model.is_empty() {
+        recipe.skill.policy.model = locate(&args.run)?.folder.display().to_string();
+    }
     let steps = steps(&args.run, &args.step)?;
     let analyzer = analyzer::open(&recipe, None)?;
     let mut recording = args.record.as_deref().map(JsonLines::create).transpose()?;
@@ -51,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let trajectories: Vec<Trajectory> =
             stored(&args.run, step)?.into_iter().map(|stored| stored.trajectory).collect();
         let shown: Vec<&Trajectory> = trajectories.iter().collect();
-        let mut analyses = analyzer.analyze(step, &shown)?;
+        let mut analyses = analyzer.analyze(StepContext::stored(step), &shown)?;
         let critical = recipe.skill.critical_steps.select(&trajectories, recipe.skill.max_step_skills);
         let found = analyses.results.iter_mut().enumerate();
         let taken = found.flat_map(|(i, result)| result.as_mut().map(|analysis| critical.keep(i, analysis)));

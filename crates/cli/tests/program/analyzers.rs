@@ -214,8 +214,53 @@ fn stored_episodes_are_analyzed_again_and_replayed() {
         (vec!["analyze", "run", "--step", "9"], "only of 1, 2"),
         (vec!["analyze", "run", "--analyzer", "hindsigt"], "did you mean `hindsight`?"),
         (vec!["analyze", "run", "--analyzer", "replay"], "skill.replay"),
+        (
+            vec!["analyze", "run", "--analyzer", "policy", "--set", "skill.policy.model=none"],
+            "there is no model folder none",
+        ),
     ] {
         let result = opid(place.path(), &args);
         assert!(result.refused().contains(says), "{args:?}: {}", result.err);
     }
+}
+
+#[test]
+fn a_policy_that_cannot_write_skills_is_counted_and_stops_the_run() {
+    let place = workplace();
+    let short = ["--set", "skill.analyzer=policy", "--set", "skill.policy.max_reply_tokens=16"];
+    let stopped = opid(place.path(), &train("stopped", &short));
+    for part in ["step 1: 4 of 4 episodes got no skill advantage (", "skill.max_failures"] {
+        assert!(stopped.refused().contains(part), "{part}: {}", stopped.err);
+    }
+    let lenient = ["--set", "skill.max_failures=1.0", "--set", "skill.min_coverage=0"];
+    let trained = opid(place.path(), &train("run", &[&short[..], &lenient].concat()));
+    for part in ["4 analyses failed (", "analyzer: 8 requests", "4 replies corrected", "of them shared), "] {
+        assert!(trained.ok().contains(part), "{part}: {}", trained.out);
+    }
+    let run = place.path().join("run");
+    for line in metrics(&run).iter().filter(|line| line.get("skills").is_some()) {
+        let skills = &line["skills"];
+        assert_eq!((&skills["failed"], &skills["covered"]), (&json!(4), &json!(0)), "{skills}");
+    }
+    for usage in usage(&run) {
+        assert!(
+            usage["output_tokens"].as_u64() > Some(0) && usage["cached_tokens"].as_u64() > Some(0),
+            "{usage}"
+        );
+    }
+
+    // The last checkpoint, or a folder, is asked about the stored episodes.
+    let args = ["analyze", "run", "--step", "2", "--json"];
+    let by_run = opid(place.path(), &args);
+    let step = &json_lines(by_run.ok())[0];
+    assert_eq!(
+        step["failures"].as_object().expect("causes").values().filter_map(Value::as_u64).sum::<u64>(),
+        4
+    );
+    let folder = ["--set", "skill.policy.model=run/checkpoints/step_2"];
+    let by_folder = opid(place.path(), &[&args[..], &folder].concat());
+    assert_eq!(by_folder.ok(), by_run.out);
+    let first = ["--set", "skill.policy.model=run/checkpoints/step_0", "--set", "skill.policy.corrections=0"];
+    let first = opid(place.path(), &[&args[..], &first].concat());
+    assert_eq!(json_lines(first.ok())[0]["analyzer"]["requests"], 4);
 }

@@ -50,6 +50,26 @@ fn every_method_trains() {
 }
 
 #[test]
+fn groups_without_a_difference_are_replaced_up_to_a_limit() {
+    let place = workplace();
+    // An untrained policy solves nothing: every group but those of the last batch is replaced.
+    let algorithm = "algorithm={ name = \"dapo\", max_batches = 3 }";
+    let args = ["train", "micro.toml", "--run", "run", "--set", algorithm, "--set", "rollout.group_size=3"];
+    opid(place.path(), &args).ok();
+    let lines = json_lines(&read(&place.path().join("run/metrics.jsonl")));
+    let steps: Vec<&Value> = lines.iter().filter(|line| line.get("update").is_some()).collect();
+    assert_eq!(steps.len(), 2);
+    for step in steps {
+        assert_eq!(
+            (&step["replaced_groups"], &step["zero_variance_groups"]),
+            (&4.into(), &1.0.into()),
+            "{step}"
+        );
+        assert_eq!(step["skills"], Value::Null);
+    }
+}
+
+#[test]
 fn what_a_recipe_says_goes_before_what_a_method_brings() {
     let place = workplace();
     let config = |changes: &[&str]| {

@@ -166,7 +166,7 @@ fn a_starting_policy_is_made_and_trained_on() {
     let bench = opid(place.path(), &args);
     let bench: Value = serde_json::from_str(bench.ok()).expect("one object");
     let [opid, grpo] = [0, 1].map(|i| &bench["algorithms"][i]);
-    assert_eq!((&opid["algorithm"], &grpo["algorithm"]), (&json!("opid"), &json!("grpo")));
+    assert_eq!((&opid["algorithm"], &grpo["algorithm"]), (&json!("OPID"), &json!("GRPO")));
     assert!(opid["seconds"]["rescore"].as_f64() > Some(0.0) && grpo["seconds"]["rescore"] == json!(0.0));
     for tokens in [&opid["tokens"], &grpo["tokens"]] {
         let count = |key: &str| tokens[key].as_u64().expect("a count");

@@ -11,6 +11,8 @@ pub enum AnalyzerName {
     /// A language model behind an OpenAI-compatible chat endpoint.
     #[serde(rename = "openai")]
     OpenAi,
+    /// The policy itself, or another local model, asked through our own engine.
+    Policy,
     /// Skills from a recording.
     Replay,
     /// Skills written beforehand, by the kind of task.
@@ -19,6 +21,10 @@ pub enum AnalyzerName {
 
 /// The endpoint that is asked where neither the recipe nor the environment names one.
 pub const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
+
+/// Fewest characters that an episode may be shortened to.
+const LEAST_CHARACTERS: usize = 2000;
+const TOO_SHORT: &str = "use at least 2000: an episode must fit in some form";
 
 /// The `openai` analyzer: a language model behind any OpenAI-compatible chat endpoint. Its key is only
 /// ever taken from the environment variable `OPENAI_API_KEY`.
@@ -62,6 +68,27 @@ pub struct OpenAi {
     pub output_price: f64,
 }
 
+/// The `policy` analyzer: the policy itself, as it is at the training step, or another local model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SkillPolicy {
+    /// Hugging Face folder of the model to ask; empty asks the policy.
+    pub model: String,
+    /// Whether the model may think before it replies, where its chat template knows `enable_thinking`.
+    pub thinking: bool,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature: f32,
+    /// A reply ends after this many tokens; models that reason need more.
+    pub max_reply_tokens: usize,
+    /// How often a question is asked again because its reply cannot be used.
+    pub corrections: usize,
+    /// Longer episodes are shortened: the middle of long texts first, then steps from the middle. A question that
+    /// leaves no room for a reply in the model's context is a failure all the same.
+    pub max_trajectory_characters: usize,
+    /// Most questions that are answered at the same time.
+    pub concurrency: usize,
+}
+
 /// Noise on the skills of any analyzer, to measure how much the method depends on it. Every skill meets
 /// at most one kind; the shares add up to at most 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -95,6 +122,37 @@ impl Default for OpenAi {
             input_price: 0.0,
             output_price: 0.0,
         }
+    }
+}
+
+impl Default for SkillPolicy {
+    fn default() -> Self {
+        SkillPolicy {
+            model: String::new(),
+            thinking: false,
+            temperature: 0.0,
+            max_reply_tokens: 512,
+            corrections: 1,
+            max_trajectory_characters: 8_000,
+            concurrency: 64,
+        }
+    }
+}
+
+impl SkillPolicy {
+    /// The first key that cannot work, and why.
+    pub fn fault(&self) -> Option<(&'static str, &'static str)> {
+        Some(match () {
+            () if !(self.temperature.is_finite() && self.temperature >= 0.0) => {
+                ("skill.policy.temperature", "use 0 (greedy) or more")
+            }
+            () if self.max_reply_tokens == 0 => ("skill.policy.max_reply_tokens", "use at least 1"),
+            () if self.max_trajectory_characters < LEAST_CHARACTERS => {
+                ("skill.policy.max_trajectory_characters", TOO_SHORT)
+            }
+            () if self.concurrency == 0 => ("skill.policy.concurrency", "use at least 1"),
+            () => return None,
+        })
     }
 }
 
@@ -132,10 +190,9 @@ impl OpenAi {
             () if !amount(self.retry_seconds) => ("skill.openai.retry_seconds", "use 0 or more"),
             () if !amount(self.temperature) => ("skill.openai.temperature", "use 0 or more"),
             () if self.max_reply_tokens == 0 => ("skill.openai.max_reply_tokens", "use at least 1"),
-            () if self.max_trajectory_characters < 2000 => (
-                "skill.openai.max_trajectory_characters",
-                "use at least 2000: an episode must fit in some form",
-            ),
+            () if self.max_trajectory_characters < LEAST_CHARACTERS => {
+                ("skill.openai.max_trajectory_characters", TOO_SHORT)
+            }
             () if !amount(self.max_cost) => ("skill.openai.max_cost", "use 0 for none, or an amount"),
             () if !prices.iter().all(|price| amount(*price)) => {
                 ("skill.openai.input_price", "prices are 0 or more")

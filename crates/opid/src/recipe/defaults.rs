@@ -116,6 +116,7 @@ impl Default for Skill {
             bank: BankSettings::default(),
             noise: SkillNoise::default(),
             openai: OpenAi::default(),
+            policy: SkillPolicy::default(),
         }
     }
 }

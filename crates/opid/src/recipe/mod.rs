@@ -22,7 +22,7 @@ mod defaults;
 mod read;
 mod skill;
 
-pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise};
+pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise, SkillPolicy};
 pub(crate) use read::with_suggestion;
 pub use skill::{ShownSkills, Skill, Teacher};
 

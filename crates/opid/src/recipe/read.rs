@@ -189,15 +189,17 @@ impl Recipe {
         if !s.noise.is_valid() {
             return fail("skill.noise", "use shares of 0 or more that add up to at most 1");
         }
-        match (s.analyzer, s.openai.fault()) {
-            (AnalyzerName::OpenAi, Some((key, reason))) => return fail(key, reason),
-            (AnalyzerName::Replay, _) if s.replay.is_empty() => {
-                return fail(
-                    "skill.replay",
-                    "name a file that opid analyze --record wrote, or a run's folder",
-                );
-            }
-            _ => {}
+        let fault = match s.analyzer {
+            AnalyzerName::Hindsight | AnalyzerName::Bank => None,
+            AnalyzerName::OpenAi => s.openai.fault(),
+            AnalyzerName::Policy => s.policy.fault(),
+            AnalyzerName::Replay => s.replay.is_empty().then_some((
+                "skill.replay",
+                "name a file that opid analyze --record wrote, or a run's folder",
+            )),
+        };
+        if let Some((key, reason)) = fault {
+            return fail(key, reason);
         }
         if s.clip < 0.0 {
             return fail("skill.clip", "use 0 for no clipping, or a number of nats");
@@ -361,6 +363,13 @@ mod tests {
             ("prompt={ layout = \"window\", max_tokens = 4090 }", "must fit into policy.max_context"),
             ("prompt={ layout = \"window\", max_tokens = 0 }", "at least one token"),
             ("skill.analyzer=replay", "opid analyze --record"),
+            ("skill={ analyzer = \"policy\", policy = { temperature = -1.0 } }", "0 (greedy)"),
+            ("skill={ analyzer = \"policy\", policy = { temperature = nan } }", "0 (greedy)"),
+            ("skill={ analyzer = \"policy\", policy = { max_reply_tokens = 0 } }", "at least 1"),
+            ("skill={ analyzer = \"policy\", policy = { concurrency = 0 } }", "at least 1"),
+            ("skill={ analyzer = \"policy\", policy = { max_trajectory_characters = 9 } }", "at least 2000"),
+            ("skill.policy.max_tokens=9", "did you mean `max_reply_tokens`?"),
+            ("skill.analyzer=polcy", "did you mean `policy`?"),
             ("skill.teacher_decay=1.0", "stays as it was"),
             ("skill.min_coverage=1.5", "share of the turns"),
             ("skill.min_advantage_share=-0.1", "share of the sum"),

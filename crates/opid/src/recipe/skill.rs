@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AnalyzerName, OpenAi, SkillNoise};
+use super::{AnalyzerName, OpenAi, SkillNoise, SkillPolicy};
 use crate::algo::opid::SignalShaping;
 use crate::skill::bank::BankSettings;
 use crate::skill::critical::Selector;
@@ -14,8 +14,9 @@ use crate::skill::schedule::SkillSchedule;
 #[serde(deny_unknown_fields, default)]
 pub struct Skill {
     /// Who reads finished episodes: `hindsight` (built in, from the text alone), `openai` (a language
-    /// model behind a chat endpoint), `replay` (a recording) or `bank` (nobody: the episode's skill is the
-    /// bank's for its task). A warm start always uses `hindsight`.
+    /// model behind a chat endpoint), `policy` (the policy itself, or another local model), `replay` (a
+    /// recording) or `bank` (nobody: the episode's skill is the bank's for its task). A warm start always uses
+    /// `hindsight`.
     pub analyzer: AnalyzerName,
     /// Whose log-probabilities under a skill count: `policy` (the policy that sampled, as in the paper),
     /// `reference` (the policy that training started from: it does not drift) or `average` (the policy averaged
@@ -62,6 +63,8 @@ pub struct Skill {
     pub noise: SkillNoise,
     /// `openai`: the endpoint, its limits and prices.
     pub openai: OpenAi,
+    /// `policy`: the model, and how it is asked.
+    pub policy: SkillPolicy,
 }
 
 impl Skill {

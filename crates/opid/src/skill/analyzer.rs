@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use opid_lm::model::Model;
 use rayon::prelude::*;
 
 use super::bank::{Bank, BankError, NoSkill};
@@ -11,9 +12,11 @@ pub use super::hindsight::Analysis;
 use super::hindsight::{self, HindsightError};
 use super::noisy::Noisy;
 use super::openai::{OpenAi, OpenAiError, RequestError};
+use super::policy::{LocalModelError, PolicyAnalyzer, QuestionError};
 use super::replay::{Replay, ReplayError};
 use super::reply::ReplyError;
 pub use super::usage::Usage;
+use crate::chat::Chat;
 use crate::recipe::{AnalyzerName, Recipe};
 use crate::run::RunError;
 use crate::trajectory::Trajectory;
@@ -27,6 +30,9 @@ pub enum AnalyzerError {
     /// A request that got no reply.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// A question that the local model cannot be asked.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
     /// A reply that cannot be used.
     #[error(transparent)]
     Reply(#[from] ReplyError),
@@ -44,6 +50,7 @@ impl AnalyzerError {
         match self {
             AnalyzerError::Hindsight(HindsightError::Goal { .. }) => "goal",
             AnalyzerError::Request(error) => error.cause(),
+            AnalyzerError::Question(error) => error.cause(),
             AnalyzerError::Reply(error) => error.cause(),
             AnalyzerError::Replay(error) => error.cause(),
             AnalyzerError::Bank(NoSkill { .. }) => "no_skill",
@@ -57,6 +64,9 @@ pub enum StopError {
     /// The endpoint of a language model, or its budget or cache.
     #[error(transparent)]
     OpenAi(#[from] OpenAiError),
+    /// The local model that is asked.
+    #[error(transparent)]
+    LocalModel(#[from] LocalModelError),
     /// A recording.
     #[error(transparent)]
     Recording(#[from] RunError),
@@ -99,15 +109,40 @@ impl Analyses {
     }
 }
 
+/// The policy as it is at a training step, before the update.
+#[derive(Clone, Copy)]
+pub struct Policy<'a> {
+    /// The weights that sampled the step's episodes.
+    pub model: &'a Model,
+    /// Its tokenizer and chat template.
+    pub chat: &'a Chat,
+}
+
+/// The training step whose episodes are analyzed.
+#[derive(Clone, Copy)]
+pub struct StepContext<'a> {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// The policy; absent where stored episodes are read.
+    pub policy: Option<Policy<'a>>,
+}
+
+impl StepContext<'_> {
+    /// A step of which only the episodes are at hand.
+    pub fn stored(step: u64) -> Self {
+        StepContext { step, policy: None }
+    }
+}
+
 /// Writes skills from finished episodes.
 pub trait Analyzer: Send + Sync {
-    /// The skills of the episodes of training step `step`.
+    /// The skills of the episodes of a training step.
     ///
     /// An episode that cannot be analyzed gets no skill advantage, and is counted.
     ///
     /// # Errors
     /// The analyzer cannot go on.
-    fn analyze(&self, step: u64, trajectories: &[&Trajectory]) -> Result<Analyses, StopError>;
+    fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError>;
 
     /// Starts on an episode of the step while others are still played, and returns at once. What it finds waits for
     /// `wait_for` and the next `analyze`, which give the same results with and without it, sooner or later.
@@ -134,7 +169,8 @@ pub trait Analyzer: Send + Sync {
 /// folder `run` before; without one it starts anew.
 ///
 /// # Errors
-/// The recording, the bank or the record of what was spent cannot be read, or the endpoint's settings cannot be used.
+/// The recording, the bank, the local model or the record of what was spent cannot be read, or the endpoint's
+/// settings cannot be used.
 pub fn open(recipe: &Recipe, run: Option<&Path>) -> Result<Box<dyn Analyzer>, StopError> {
     let skill = &recipe.skill;
     let most = match skill.critical_steps {
@@ -145,6 +181,7 @@ pub fn open(recipe: &Recipe, run: Option<&Path>) -> Result<Box<dyn Analyzer>, St
     let analyzer: Box<dyn Analyzer> = match skill.analyzer {
         AnalyzerName::Hindsight => Box::new(Hindsight { most }),
         AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, most, run)?),
+        AnalyzerName::Policy => Box::new(PolicyAnalyzer::open(recipe, most)?),
         AnalyzerName::Bank => Box::new(Bank::open(&skill.bank, &recipe.environment.name)?),
         AnalyzerName::Replay => Box::new(Replay::open(Path::new(&skill.replay))?),
     };
@@ -161,7 +198,11 @@ struct Hindsight {
 }
 
 impl Analyzer for Hindsight {
-    fn analyze(&self, _step: u64, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(
+        &self,
+        _context: StepContext<'_>,
+        trajectories: &[&Trajectory],
+    ) -> Result<Analyses, StopError> {
         let read = |t: &&Trajectory| Ok(hindsight::read(t, self.most)?);
         Ok(Analyses { results: trajectories.par_iter().map(read).collect(), usage: Usage::default() })
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::analyzer::{Analyses, Analysis, Analyzer, StopError, Usage};
+use super::analyzer::{Analyses, Analysis, Analyzer, StepContext, StopError, Usage};
 use crate::trajectory::Trajectory;
 
 /// The skills of ALFWorld's households, generated and real.
@@ -164,7 +164,11 @@ impl Bank {
 }
 
 impl Analyzer for Bank {
-    fn analyze(&self, _step: u64, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(
+        &self,
+        _context: StepContext<'_>,
+        trajectories: &[&Trajectory],
+    ) -> Result<Analyses, StopError> {
         let read = |t: &&Trajectory| {
             let episode_skill = self.skill(&t.kind, &t.goal)?;
             Ok(Analysis { episode_skill, ..Analysis::default() })

@@ -1,6 +1,10 @@
 //! What a language model is asked about a finished episode, and what becomes of its replies.
 //!
-//! It works for any model, wherever it runs: whoever has one gives a closure from a message to a reply.
+//! It works for any model, wherever it runs. Whoever has one gives a closure from a message to a reply
+//! ([`Inquiry::ask`]), or reads replies and asks for corrections by itself, many at a time
+//! ([`Inquiry::read`], [`Inquiry::correction`]).
+
+use std::collections::HashMap;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
@@ -32,6 +36,24 @@ pub struct Question {
     pub shortened: bool,
     /// Whether the message shows step `i`; only shown steps can get a skill.
     pub shown: Vec<bool>,
+}
+
+/// The questions about some episodes; episodes with the same text are one question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// The questions, all different.
+    pub distinct: Vec<Question>,
+    /// For every episode the number of its question.
+    pub of: Vec<usize>,
+    /// Episodes of which parts were left out.
+    pub shortened: usize,
+}
+
+impl Questions {
+    /// Episodes whose question is that of an earlier one.
+    pub fn shared(&self) -> usize {
+        self.of.len() - self.distinct.len()
+    }
 }
 
 /// What a model said.
@@ -74,6 +96,22 @@ impl Inquiry {
         Question { text, shortened: excerpt.shortened, shown: excerpt.shown }
     }
 
+    /// The questions about some episodes.
+    pub fn questions(&self, trajectories: &[&Trajectory]) -> Questions {
+        let mut questions = Questions::default();
+        let mut numbers = HashMap::new();
+        for t in trajectories {
+            let question = self.question(t);
+            questions.shortened += usize::from(question.shortened);
+            let number = *numbers.entry(question.text.clone()).or_insert(questions.distinct.len());
+            if number == questions.distinct.len() {
+                questions.distinct.push(question);
+            }
+            questions.of.push(number);
+        }
+        questions
+    }
+
     /// Asks, and asks again up to `corrections` times with the reason why the reply cannot be used.
     ///
     /// # Errors
@@ -88,23 +126,38 @@ impl Inquiry {
         let mut left = corrections;
         loop {
             let reply = ask(&message)?;
-            let error = match parse(&reply.text) {
-                Ok(answer) => return Ok(self.analysis(question, answer)),
-                Err(_) if reply.cut_off => ReplyError::CutOff,
+            let error = match self.read(question, &reply) {
+                Ok(analysis) => return Ok(analysis),
                 Err(error) => error,
             };
             if left == 0 {
                 return Err(error.into());
             }
             left -= 1;
-            let start = reply.text.chars().count().saturating_sub(TAIL);
-            let tail: String = reply.text.chars().skip(start).collect();
-            let (question, reason) = (&question.text, error.to_string());
-            message = self.render("correction", context! { question, reason, tail });
+            message = self.correction(question, &reply, &error);
         }
     }
 
-    /// An answer without skills for steps that the model was not shown, or beyond the limit.
+    /// The skills that a reply gives: none for steps that the model was not shown, or beyond the limit.
+    ///
+    /// # Errors
+    /// The reply cannot be used.
+    pub fn read(&self, question: &Question, reply: &Reply) -> Result<Analysis, ReplyError> {
+        match parse(&reply.text) {
+            Ok(answer) => Ok(self.analysis(question, answer)),
+            Err(_) if reply.cut_off => Err(ReplyError::CutOff),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The message that asks a question again, because its reply cannot be used.
+    pub fn correction(&self, question: &Question, reply: &Reply, error: &ReplyError) -> String {
+        let start = reply.text.chars().count().saturating_sub(TAIL);
+        let tail: String = reply.text.chars().skip(start).collect();
+        let (question, reason) = (&question.text, error.to_string());
+        self.render("correction", context! { question, reason, tail })
+    }
+
     fn analysis(&self, question: &Question, answer: Answer) -> Analysis {
         let shown = |step: usize| question.shown.get(step).copied().unwrap_or(false);
         let steps = answer.step_skills.into_iter().filter(|(step, _)| shown(*step));

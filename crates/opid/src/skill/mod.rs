@@ -12,6 +12,7 @@ pub mod literal;
 pub mod noisy;
 pub mod openai;
 pub mod phrases;
+pub mod policy;
 pub mod replay;
 pub mod reply;
 pub mod rescore;

@@ -5,7 +5,7 @@
 
 use opid_env::random::Draw;
 
-use super::analyzer::{Analyses, Analysis, Analyzer, StopError};
+use super::analyzer::{Analyses, Analysis, Analyzer, StepContext, StopError};
 use crate::recipe::SkillNoise;
 use crate::trajectory::Trajectory;
 
@@ -59,8 +59,9 @@ impl Analyzer for Noisy {
         self.inner.prefetch(trajectory)
     }
 
-    fn analyze(&self, step: u64, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
-        let Analyses { mut results, mut usage } = self.inner.analyze(step, trajectories)?;
+    fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
+        let Analyses { mut results, mut usage } = self.inner.analyze(context, trajectories)?;
+        let step = context.step;
         let mut episodes: Vec<Option<&mut Analysis>> = results.iter_mut().map(|r| r.as_mut().ok()).collect();
         let mut places: Vec<Place> = Vec::new();
         for (i, analysis) in episodes.iter().enumerate() {

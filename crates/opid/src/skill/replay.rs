@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StopError, Usage};
+use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StepContext, StopError, Usage};
 use crate::digest;
 use crate::record;
 use crate::run::RunError;
@@ -192,7 +192,8 @@ impl Replay {
 }
 
 impl Analyzer for Replay {
-    fn analyze(&self, step: u64, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
+        let step = context.step;
         let of_run = self.lines(step)?;
         let lines = match &self.source {
             Source::File(lines) => lines,

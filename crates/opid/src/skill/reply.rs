@@ -15,9 +15,7 @@ pub enum ReplyError {
     #[error("the reply's JSON object cannot be read: it is not complete, or a comma or a quote is missing")]
     Unreadable,
     /// The reply ends in the middle, at its limit of tokens.
-    #[error(
-        "the reply was cut off at its limit of tokens (skill.openai.max_reply_tokens) before its answer was complete"
-    )]
+    #[error("the reply was cut off at its limit of tokens (max_reply_tokens) before its answer was complete")]
     CutOff,
     /// No object has a skill for the episode.
     #[error("the reply's JSON object has no text in \"episode_skill\"")]

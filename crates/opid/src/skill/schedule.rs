@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::analyzer::{Analyses, Analyzer, Answer, StopError, Usage};
+use super::analyzer::{Analyses, Analyzer, Answer, StepContext, StopError, Usage};
 use crate::trajectory::Trajectory;
 
 /// When the skill term is part of the method; where it is not, a training step is one of GRPO.
@@ -51,14 +51,14 @@ impl SkillSchedule {
     pub fn analyze(
         &self,
         analyzer: &dyn Analyzer,
-        step: u64,
+        context: StepContext<'_>,
         trajectories: &[Trajectory],
     ) -> Result<Scheduled, StopError> {
-        let is_shown = |t: &&Trajectory| self.is_on(step) && self.includes(t);
+        let is_shown = |t: &&Trajectory| self.is_on(context.step) && self.includes(t);
         let shown: Vec<&Trajectory> = trajectories.iter().filter(is_shown).collect();
         let Analyses { results, usage } = match shown.is_empty() {
             true => Analyses { results: Vec::new(), usage: Usage::default() },
-            false => analyzer.analyze(step, &shown)?,
+            false => analyzer.analyze(context, &shown)?,
         };
         let mut results = results.into_iter();
         let results = trajectories.iter().map(|t| if is_shown(&t) { results.next() } else { None }).collect();

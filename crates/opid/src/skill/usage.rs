@@ -5,7 +5,7 @@ use serde::Serialize;
 /// Counts and sums over the episodes of a step; zero where an analyzer has no such thing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Usage {
-    /// Requests sent, repetitions included.
+    /// Requests sent, repetitions included; messages that the local model replied to.
     pub requests: usize,
     /// Requests repeated because the endpoint failed, was busy or did not answer.
     pub retries: usize,
@@ -21,6 +21,8 @@ pub struct Usage {
     pub shortened: usize,
     /// Tokens of the requests that were answered.
     pub input_tokens: u64,
+    /// Of these, tokens that the local model did not compute again, because another request begins alike.
+    pub cached_tokens: u64,
     /// Tokens of the replies.
     pub output_tokens: u64,
     /// Replies without token counts: theirs are estimated.

@@ -10,7 +10,7 @@ use crate::advantage::Shares;
 use crate::dialogue::Dialogue;
 use crate::metrics::SkillMetrics;
 use crate::recipe::{Recipe, Teacher};
-use crate::skill::analyzer::{self, Analysis, Analyzer, StopError, Usage};
+use crate::skill::analyzer::{self, Analysis, Analyzer, Policy, StepContext, StopError, Usage};
 use crate::skill::critical::Critical;
 use crate::skill::rescore::{Rescorer, Routed, SkillScores};
 use crate::skill::schedule::Scheduled;
@@ -81,15 +81,17 @@ impl<'a> SkillTerm<'a> {
             micro_batch_tokens: recipe.optimizer.micro_batch_tokens,
             plain: self.scores_reference(),
         };
+        let policy = Policy { model: &learner.policy, chat: dialogue.chat() };
+        let context = StepContext { step: self.step, policy: Some(policy) };
         let (mut all, mut waited) = (None, Duration::ZERO);
         let skills = |episode: usize| -> Result<Option<Routed>, TrainError> {
             let start = Instant::now();
-            let analysis = self.wait_for(episode, &mut all);
+            let analysis = self.wait_for(context, episode, &mut all);
             waited += start.elapsed();
             Ok(analysis?.map(|analysis| self.routed(episode, analysis)))
         };
         let scores = rescorer.score(&mut learner.workspace, trajectories, rows, skills)?;
-        let analyzed = all.map_or_else(|| self.analyze(), Ok)?;
+        let analyzed = all.map_or_else(|| self.analyze(context), Ok)?;
         let turns = scores.episode.rows + scores.step.rows + scores.too_long;
         let (step, too_long, most) = (self.step, scores.too_long, skill.max_failures);
         if too_long as f64 > most * turns as f64 {
@@ -100,12 +102,17 @@ impl<'a> SkillTerm<'a> {
 
     /// The skills of an episode, if it has some: from the analyzer as soon as it has them, or from `all`, which is
     /// filled in where the analyzer answers only for all together.
-    fn wait_for(&self, episode: usize, all: &mut Option<Analyzed>) -> Result<Option<Analysis>, TrainError> {
+    fn wait_for(
+        &self,
+        context: StepContext<'_>,
+        episode: usize,
+        all: &mut Option<Analyzed>,
+    ) -> Result<Option<Analysis>, TrainError> {
         let t = &self.played.trajectories[episode];
         if all.is_none() && self.recipe.skill.schedule.includes(t) {
             let answer = self.analyzer.wait_for(t).map_err(|reason| self.stopped(reason))?;
             match answer {
-                None => *all = Some(self.analyze()?),
+                None => *all = Some(self.analyze(context)?),
                 Some(Err(_)) => return Ok(None),
                 Some(Ok(mut analysis)) => {
                     self.critical.keep(episode, &mut analysis);
@@ -117,9 +124,9 @@ impl<'a> SkillTerm<'a> {
     }
 
     /// The skills of all episodes that the schedule gives some.
-    fn analyze(&self) -> Result<Analyzed, TrainError> {
+    fn analyze(&self, context: StepContext<'_>) -> Result<Analyzed, TrainError> {
         let (step, skill, trajectories) = (self.step, &self.recipe.skill, &self.played.trajectories);
-        let scheduled = skill.schedule.analyze(self.analyzer.as_ref(), step, trajectories);
+        let scheduled = skill.schedule.analyze(self.analyzer.as_ref(), context, trajectories);
         let Scheduled { results, usage } = scheduled.map_err(|reason| self.stopped(reason))?;
         let failures = analyzer::failures(results.iter().flatten());
         let failed = failures.values().sum::<usize>();
@@ -163,7 +170,7 @@ impl<'a> SkillTerm<'a> {
     /// Too few turns have one.
     pub fn measure(&self, rescored: &Rescored) -> Result<SkillMetrics, TrainError> {
         let Rescored { analyzed, scores, .. } = rescored;
-        let Played { trajectories, rows, old } = self.played;
+        let Played { trajectories, rows, old, .. } = self.played;
         let (step, skill) = (self.step, &self.recipe.skill);
         let measured = SkillMetrics::of(trajectories, rows, &analyzed.analyses, old, scores, skill);
         let turns = measured.entitled;

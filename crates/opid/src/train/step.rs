@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::skills::SkillTerm;
 use super::{Event, Run, TrainError};
+use crate::algo::dapo;
 use crate::algo::sampled::{Sampled, taught};
 use crate::collapse;
 use crate::metrics::{Clock, SkillMetrics, StepMetrics};
@@ -25,6 +26,8 @@ pub(super) struct Played {
     pub rows: Vec<Row>,
     /// Log-probability of every response token when it was sampled.
     pub old: Vec<f64>,
+    /// Groups that were replaced because their episodes all had the same reward.
+    pub replaced: usize,
 }
 
 impl Run<'_> {
@@ -37,8 +40,9 @@ impl Run<'_> {
         let mut clock = Clock::start();
         let scheduled = self.analyzer.clone().filter(|_| recipe.skill.schedule.is_on(step));
         let played = self.play(step, scheduled.as_deref())?;
-        let Played { trajectories, rows, old } = &played;
+        let Played { trajectories, rows, old, replaced } = &played;
         let mut metrics = StepMetrics::of(step, trajectories);
+        metrics.replaced_groups = *replaced;
         metrics.seconds.rollout = clock.lap();
 
         let term = scheduled.map(|analyzer| SkillTerm::new(recipe, step, analyzer, &played));
@@ -86,14 +90,51 @@ impl Run<'_> {
         Ok(metrics)
     }
 
-    /// Samples the step's episodes. `analyzer` may begin with each as soon as it is over; where it cannot go on,
-    /// sampling ends with the present pass of the model.
+    /// Samples the step's episodes. Where the method replaces groups whose episodes all have the same reward,
+    /// further batches of tasks are sampled; those of the last batch are taken as they are.
     fn play(&mut self, step: u64, analyzer: Option<&dyn Analyzer>) -> Result<Played, TrainError> {
         let recipe = self.recipe;
+        let batches = recipe.algorithm.method().batches();
+        let mut trajectories: Vec<Trajectory> = Vec::new();
+        let (mut groups, mut replaced) = (0, 0);
+        for batch in 0..batches {
+            let sampled = self.play_batch((step, batch, batches), analyzer)?;
+            let (all, rest) = (recipe.rollout.groups, batches - batch - 1);
+            for mut group in by_group(sampled) {
+                let rewards: Vec<f64> = group.iter().map(|t| t.reward).collect();
+                if groups == all {
+                    break;
+                } else if rest > 0 && !dapo::differ(&rewards) {
+                    replaced += 1;
+                } else {
+                    group.iter_mut().for_each(|t| t.group = groups);
+                    trajectories.append(&mut group);
+                    groups += 1;
+                }
+            }
+            if groups == all {
+                break;
+            }
+        }
+        let rows = rows(&trajectories);
+        let logprobs = trajectories.iter().flat_map(|t| &t.turns).flat_map(|t| &t.logprobs);
+        let old = logprobs.map(|&l| l as f64).collect();
+        Ok(Played { trajectories, rows, old, replaced })
+    }
+
+    /// Samples the episodes of a batch of tasks: `batch` of at most `batches` of a step. `analyzer` may begin with
+    /// each episode as soon as it is over; where it cannot go on, sampling ends with the present pass of the model.
+    fn play_batch(
+        &mut self,
+        (step, batch, batches): (u64, usize, usize),
+        analyzer: Option<&dyn Analyzer>,
+    ) -> Result<Vec<Trajectory>, TrainError> {
+        let recipe = self.recipe;
         let groups = recipe.rollout.groups;
-        let tasks = self.tasks.training(&recipe.environment.split, self.first_task(step), groups)?;
+        let first = self.first_task() + ((step as usize - 1) * batches + batch) * groups;
+        let tasks = self.tasks.training(&recipe.environment.split, first, groups)?;
         let groups = Group::of(&tasks, self.shown(recipe.rollout.skills))?;
-        let settings = Settings::training(recipe, [recipe.seed, TRAINING, step]);
+        let settings = Settings::training(recipe, [recipe.seed, TRAINING + ((batch as u64) << 32), step]);
         let total = groups.len() * recipe.rollout.group_size;
         let (mut done, mut stopped) = (0, None);
         let mut ended = |t: &Trajectory| {
@@ -108,20 +149,25 @@ impl Run<'_> {
                 }
             }
         };
-        let trajectories = sample(&self.learner.policy, &self.dialogue, &groups, &settings, &mut ended)?;
-        if let Some(reason) = stopped {
-            return Err(TrainError::Stopped { step, reason });
-        }
-        let rows = rows(&trajectories);
-        let logprobs = trajectories.iter().flat_map(|t| &t.turns).flat_map(|t| &t.logprobs);
-        let old = logprobs.map(|&l| l as f64).collect();
-        Ok(Played { trajectories, rows, old })
+        let sampled = sample(&self.learner.policy, &self.dialogue, &groups, &settings, &mut ended)?;
+        stopped.map_or(Ok(sampled), |reason| Err(TrainError::Stopped { step, reason }))
     }
 
-    /// Number of the step's first task; the warm start takes those before the first step's.
-    fn first_task(&self, step: u64) -> usize {
+    /// Number of the first task of training; the warm start takes those before.
+    fn first_task(&self) -> usize {
         let stages = self.recipe.warm_start.iter().flat_map(|w| &w.stages);
-        let warm: usize = stages.map(|s| s.updates as usize * s.episodes).sum();
-        warm + (step as usize - 1) * self.recipe.rollout.groups
+        stages.map(|s| s.updates as usize * s.episodes).sum()
     }
+}
+
+/// Episodes in order of group, one list for each group.
+fn by_group(trajectories: Vec<Trajectory>) -> Vec<Vec<Trajectory>> {
+    let mut groups: Vec<Vec<Trajectory>> = Vec::new();
+    for t in trajectories {
+        match groups.last_mut() {
+            Some(group) if group[0].group == t.group => group.push(t),
+            _ => groups.push(vec![t]),
+        }
+    }
+    groups
 }

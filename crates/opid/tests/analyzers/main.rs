@@ -1,10 +1,13 @@
 //! Analyzers: a language model behind a real HTTP server, recordings, noise, when they are asked, and which
 //! of their step skills stay.
 
+mod completing;
 mod critical;
 mod noise;
 mod openai;
+mod policy;
 mod replaying;
+mod respondent;
 mod scheduling;
 mod server;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use opid::recipe::SkillNoise;
-use opid::skill::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StopError, Usage};
+use opid::skill::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, StepContext, StopError, Usage};
 use opid::skill::noisy::Noisy;
 use opid::skill::reply::ReplyError;
 use opid::trajectory::Trajectory;
@@ -14,7 +14,7 @@ use crate::{all, episodes};
 struct Named;
 
 impl Analyzer for Named {
-    fn analyze(&self, _step: u64, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(&self, _: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
         let last = trajectories.len() - 1;
         let result = |i: usize| {
             if i == last {
@@ -30,8 +30,9 @@ impl Analyzer for Named {
 const N: usize = 401;
 
 fn run(noise: SkillNoise, seed: u64, step: u64) -> (Vec<Option<Analysis>>, Usage) {
-    let Analyses { results, usage } =
-        Noisy::new(Box::new(Named), noise, seed).analyze(step, &all(&episodes(N))).expect("skills");
+    let Analyses { results, usage } = Noisy::new(Box::new(Named), noise, seed)
+        .analyze(StepContext::stored(step), &all(&episodes(N)))
+        .expect("skills");
     assert!(results[N - 1].is_err(), "failures stay failures");
     (results.into_iter().map(Result::ok).collect(), usage)
 }

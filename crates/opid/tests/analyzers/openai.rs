@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use opid::recipe;
-use opid::skill::analyzer::{Analyses, Analyzer, StopError};
+use opid::skill::analyzer::{Analyses, Analyzer, StepContext, StopError};
 use opid::skill::openai::{ApiKey, OpenAi};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn open(settings: &recipe::OpenAi) -> OpenAi {
 }
 
 fn run(settings: &recipe::OpenAi, n: usize) -> Result<Analyses, StopError> {
-    let result = open(settings).analyze(1, &all(&episodes(n)));
+    let result = open(settings).analyze(StepContext::stored(1), &all(&episodes(n)));
     let shown = format!("{result:?} {:?}", open(settings));
     assert!(!shown.contains(KEY), "the key is shown: {shown}");
     result
@@ -82,7 +82,8 @@ fn episodes_are_asked_about_together_and_answered_in_order() {
 fn equal_episodes_are_one_question() {
     let server = Server::start(|_, _| says(GOOD));
     let twins = [episode(0, 0, "desk"), episode(0, 1, "desk"), episode(1, 0, "shelf")];
-    let Analyses { results, usage } = open(&settings(&server)).analyze(1, &all(&twins)).expect("skills");
+    let Analyses { results, usage } =
+        open(&settings(&server)).analyze(StepContext::stored(1), &all(&twins)).expect("skills");
     assert!(results.iter().all(Result::is_ok));
     assert_eq!((usage.requests, usage.shared, server.requests().len()), (2, 1, 2));
 }
@@ -95,7 +96,8 @@ fn episodes_that_were_told_of_early_are_one_question_with_those_told_of_late() {
     for step in 1..3 {
         analyzer.prefetch(&played[2]).expect("no reason to stop");
         let early = analyzer.wait_for(&played[0]).expect("no reason to stop").expect("an answer alone");
-        let Analyses { results, usage } = analyzer.analyze(step, &all(&played)).expect("skills");
+        let Analyses { results, usage } =
+            analyzer.analyze(StepContext::stored(step), &all(&played)).expect("skills");
         assert_eq!(results[0].as_ref().expect("skills"), &early.expect("skills"));
         assert_eq!((usage.requests, usage.shared), (2, 1), "each step asks anew");
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use opid::recipe::{AnalyzerName, Recipe};
-use opid::skill::analyzer::{self, Analysis};
+use opid::skill::analyzer::{self, Analysis, StepContext};
 use opid::skill::replay::Recorded;
 use opid::trajectory::Trajectory;
 
@@ -26,7 +26,7 @@ fn replayed(lines: &[String], played: &[Trajectory]) -> Vec<Result<String, Strin
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(lines.join("\n").as_bytes()).expect("a file");
     let analyzer = analyzer::open(&recipe(file.path()), None).expect("a recording");
-    let results = analyzer.analyze(7, &all(played)).expect("no reason to stop").results;
+    let results = analyzer.analyze(StepContext::stored(7), &all(played)).expect("no reason to stop").results;
     let skill = |r: Result<Analysis, analyzer::AnalyzerError>| match r {
         Ok(analysis) => Ok(analysis.episode_skill),
         Err(error) => Err(format!("{}: {error}", error.cause())),

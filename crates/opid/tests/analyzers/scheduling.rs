@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use opid::skill::analyzer::{Analyses, Analysis, Analyzer, StopError, Usage};
+use opid::skill::analyzer::{Analyses, Analysis, Analyzer, StepContext, StopError, Usage};
 use opid::skill::schedule::SkillSchedule;
 use opid::trajectory::Trajectory;
 
@@ -16,7 +16,7 @@ struct Counting {
 }
 
 impl Analyzer for Counting {
-    fn analyze(&self, _step: u64, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(&self, _: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
         let asked = trajectories.iter().map(|t| (t.group, t.member)).collect();
         self.calls.lock().expect("no panic").push(asked);
         let skills = |t: &&Trajectory| Analysis {
@@ -36,7 +36,7 @@ type Asked = (Vec<Vec<(usize, usize)>>, Vec<Option<String>>);
 
 fn ask(schedule: SkillSchedule, step: u64, trajectories: &[Trajectory]) -> Asked {
     let analyzer = Counting::default();
-    let scheduled = schedule.analyze(&analyzer, step, trajectories).expect("skills");
+    let scheduled = schedule.analyze(&analyzer, StepContext::stored(step), trajectories).expect("skills");
     let skill = |result: Option<Result<Analysis, _>>| result.map(|r| r.expect("an analysis").episode_skill);
     let skills = scheduled.results.into_iter().map(skill).collect();
     (analyzer.calls.into_inner().expect("no panic"), skills)

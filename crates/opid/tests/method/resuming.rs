@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use opid::algo::Algorithm;
-use opid::recipe::{Recipe, Teacher};
+use opid::layout::Layout;
+use opid::recipe::{AnalyzerName, Recipe, Teacher};
 use opid::train::{resume, train};
 use opid_lm::checkpoint::StoredDtype;
 use serde_json::Value;
@@ -96,4 +97,16 @@ fn a_resumed_run_equals_one_that_never_stopped() {
         check(&recipe, 0);
         check(&recipe, 4);
     }
+}
+
+#[test]
+fn a_resumed_run_asks_its_policy_the_same_and_is_told_the_same() {
+    let start = tempfile::tempdir().expect("a folder");
+    let mut recipe = saved(Layout::Transcript, start.path());
+    recipe.skill.analyzer = AnalyzerName::Policy;
+    recipe.skill.policy.temperature = 1.0;
+    recipe.skill.policy.max_reply_tokens = 12;
+    // So small a policy never says anything usable.
+    (recipe.skill.max_failures, recipe.skill.min_coverage) = (1.0, 0.0);
+    check(&recipe, 2);
 }

@@ -23,7 +23,7 @@ pub use error::{OpenAiError, RequestError};
 pub use key::ApiKey;
 use round::{Asking, Round, lock};
 
-use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, Answer, StopError};
+use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, Answer, StepContext, StopError};
 use super::inquiry::{Inquiry, Question, Reply};
 use super::reply::ReplyError;
 use crate::recipe;
@@ -157,7 +157,11 @@ impl Analyzer for OpenAi {
         Ok(answer)
     }
 
-    fn analyze(&self, _step: u64, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
+    fn analyze(
+        &self,
+        _context: StepContext<'_>,
+        trajectories: &[&Trajectory],
+    ) -> Result<Analyses, StopError> {
         let mut asking = lock(&self.asking).take().unwrap_or_else(|| self.begin());
         let mut shortened = 0;
         let asked: Vec<String> = trajectories
