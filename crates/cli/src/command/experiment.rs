@@ -63,8 +63,14 @@ fn work(args: &Args, plan: &Plan, folder: &Folder, lock: &std::fs::File) -> anyh
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let at_once = args.jobs.map_or(cores, |jobs| jobs as usize);
     let started = Instant::now();
-    let go_on =
-        || format!("the same command goes on where it stopped: opid experiment {}", args.file.display());
+    let folder_option =
+        args.folder.as_ref().map_or(String::new(), |path| format!(" --folder {}", path.display()));
+    let go_on = || {
+        format!(
+            "the same command goes on where it stopped: opid experiment {}{folder_option}",
+            args.file.display()
+        )
+    };
     let perform = |jobs: &[Job], what: &str| {
         let at_once = at_once.min(jobs.len()).max(1);
         let threads = (cores / at_once).max(1);
@@ -171,7 +177,7 @@ struct Display {
 impl Display {
     fn new() -> Display {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {msg}");
+            let style = ProgressStyle::with_template("{wide_bar} {msg}");
             ProgressBar::new(0).with_style(style.expect("the template is valid"))
         });
         Display { bar, said: Instant::now() }
@@ -197,9 +203,14 @@ impl Display {
     fn progress(&mut self, progress: &Progress) {
         let left = progress.left.map_or(String::new(), |left| format!(", {} left", duration(left)));
         if let Some(bar) = &self.bar {
-            bar.set_length(progress.steps);
-            bar.set_position(progress.steps_done);
-            bar.set_message(format!("{}/{} done{left}", progress.ended, progress.jobs));
+            let (ended, jobs, done, steps) =
+                (progress.ended, progress.jobs, progress.steps_done, progress.steps);
+            // The bar moves with training steps, or with jobs where those have none.
+            let (at, of) = if steps > 0 { (done, steps) } else { (ended as u64, jobs as u64) };
+            bar.set_length(of);
+            bar.set_position(at);
+            let counted = if steps > 0 { format!(", {done}/{steps} steps") } else { String::new() };
+            bar.set_message(format!("{ended}/{jobs} done{counted}{left}"));
         } else if self.said.elapsed() >= EVERY {
             self.said = Instant::now();
             let running = progress.running.iter().map(|(name, done, steps)| match steps {

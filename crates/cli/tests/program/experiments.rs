@@ -80,6 +80,8 @@ fn cells_and_seeds_are_run_once_and_reported() {
         assert!(policy(&run(cell, seed), 0) == start, "{cell} {seed}");
         assert!(policy(&run(cell, seed), 2) != start, "{cell} {seed}");
     }
+    // The warm start's 3 updates of 2 episodes have shown the first six games.
+    assert!(read(&run("grpo", 1).join("config.toml")).contains("first_task = 6\n"));
     assert!(policy(&run("opid", 1), 2) != policy(&run("opid", 2), 2));
     assert!(policy(&run("opid", 1), 2) != policy(&run("grpo", 1), 2));
 

@@ -12,7 +12,7 @@ use super::jobs::Job;
 use super::plan::{Cell, Plan, Start};
 use super::results::Way;
 use crate::log::Log;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, WarmStart};
 use crate::run::{RunError, RunFolder, has_checkpoint, io};
 use crate::train::{Evaluated, TrainError, check_skill_gain};
 
@@ -101,8 +101,10 @@ impl Folder {
     pub fn recipe(&self, plan: &Plan, cell: &Cell, seed: u64) -> Recipe {
         let mut recipe = Recipe { seed, ..cell.recipe.clone() };
         if let Some(start) = cell.start {
-            let folder = self.start(&plan.starts[start]).join("checkpoints/step_0");
-            recipe.policy.model = folder.display().to_string();
+            let start = &plan.starts[start];
+            recipe.policy.model = self.start(start).join("checkpoints/step_0").display().to_string();
+            // As in a run that makes its policy itself, games that the expert has shown do not come again.
+            recipe.environment.first_task += start.recipe.warm_start.as_ref().map_or(0, WarmStart::tasks);
         }
         recipe
     }

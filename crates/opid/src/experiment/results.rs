@@ -220,3 +220,57 @@ fn success(evaluations: &[(u64, &Evaluated)]) -> Option<Estimate> {
     };
     over_seeds(&values).or_else(single)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::{Rate, Report};
+    use crate::recipe::Recipe;
+
+    const WAY: Way = Way { skills: ShownSkills::None, temperature: 1.0 };
+
+    fn cell(steps: u64) -> Cell {
+        Cell { name: "cell".into(), recipe: Recipe { steps, ..Recipe::default() }, start: None }
+    }
+
+    /// A cell with a run for every seed, that solved these tasks after training, and none before.
+    fn results<'a>(cell: &'a Cell, solved: &[(u64, [u8; 4])]) -> CellResults<'a> {
+        let evaluated = |step, solved: [u8; 4]| {
+            let won = solved.iter().filter(|s| **s == 1).count();
+            let report = Report { overall: Rate::new(won, 4), solved: solved.to_vec(), ..Report::default() };
+            Evaluated { step, split: "s".into(), temperature: 1.0, skills: ShownSkills::None, report }
+        };
+        let log = |after| Log {
+            evaluations: vec![evaluated(0, [0; 4]), evaluated(cell.recipe.steps, after)],
+            ..Log::default()
+        };
+        CellResults { cell, runs: solved.iter().map(|(seed, after)| (*seed, log(*after))).collect() }
+    }
+
+    #[test]
+    fn cells_are_compared_task_by_task_over_the_seeds_they_share() {
+        let (short, long) = (cell(2), cell(3));
+        let baseline = results(&short, &[(1, [0, 0, 0, 1]), (2, [0, 0, 1, 1]), (3, [1; 4])]);
+        let other = results(&long, &[(1, [1, 1, 0, 1]), (2, [1, 0, 1, 0]), (4, [0; 4])]);
+        let c = other.against(&baseline, WAY, 0).unwrap();
+        // By task 2, 1, 0, -1 of two seeds; by seed 2/4 and 0/4.
+        assert_eq!(c.seeds, 2);
+        assert!((c.over_tasks.mean - 0.25).abs() < 1e-12, "{c:?}");
+        assert!((c.over_seeds.unwrap().mean - 0.25).abs() < 1e-12, "{c:?}");
+        assert_eq!(c.p, sign_flip(&[2, 1, 0, -1]));
+        assert_eq!(other.against(&results(&short, &[(3, [1; 4])]), WAY, 0), None);
+        let other_way = Way { temperature: 0.4, ..WAY };
+        assert_eq!(other.against(&baseline, other_way, 0), None);
+    }
+
+    #[test]
+    fn one_seed_has_the_interval_of_its_tasks() {
+        let short = cell(2);
+        let one = results(&short, &[(1, [0, 0, 0, 1])]).summary(WAY).unwrap();
+        let rate = Rate::new(1, 4);
+        assert_eq!(one.after, Estimate { mean: 0.25, low: rate.low, high: rate.high });
+        let two = results(&short, &[(1, [0, 0, 0, 1]), (2, [0, 1, 0, 1])]).summary(WAY).unwrap();
+        assert_eq!(Some(two.after), over_seeds(&[0.25, 0.5]));
+        assert!(results(&short, &[]).summary(WAY).is_none());
+    }
+}
