@@ -274,7 +274,7 @@ pub fn usage(u: &Usage) -> Option<String> {
 }
 
 /// Minutes and seconds.
-fn duration(d: Duration) -> String {
+pub fn duration(d: Duration) -> String {
     let s = d.as_secs();
     if s < 60 { format!("{s} s") } else { format!("{} min {:02} s", s / 60, s % 60) }
 }

@@ -3,7 +3,7 @@
 //! `A = A_outcome + A_episode_skill + A_step_skill`; which parts there are is the method's affair
 //! ([`crate::algo`]).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The parts of the advantage, one number per response token each.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ pub struct Advantages {
 }
 
 /// How much each part contributes, and how the policy takes its skills.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shares {
     /// Mean absolute value of the outcome's part.
     pub outcome_abs: f64,

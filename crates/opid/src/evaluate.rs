@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use opid_lm::model::Model;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::rollout::{Group, Settings, sample};
@@ -16,7 +16,7 @@ use crate::trajectory::{Ending, Trajectory};
 pub const EVALUATION: u64 = 202;
 
 /// Successes among a number of tasks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// Tasks solved.
     pub won: usize,
@@ -45,7 +45,7 @@ impl Rate {
 }
 
 /// The result of an evaluation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Over all tasks.
     pub overall: Rate,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::advantage::Shares;
 use crate::packing::Row;
@@ -112,7 +112,7 @@ pub struct SkillMetrics {
 }
 
 /// Where the time of a step went.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Seconds {
     /// Sampling episodes.
     pub rollout: f64,

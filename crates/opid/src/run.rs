@@ -87,7 +87,7 @@ pub enum RunError {
 }
 
 /// Turns an I/O error into one that names the file.
-fn io<T>(action: &'static str, path: &Path, result: std::io::Result<T>) -> Result<T, RunError> {
+pub(crate) fn io<T>(action: &'static str, path: &Path, result: std::io::Result<T>) -> Result<T, RunError> {
     result.map_err(|source| RunError::Io { action, path: path.to_owned(), source })
 }
 
@@ -155,11 +155,10 @@ impl RunFolder {
             if value["step"].as_u64().is_some_and(|s| s > step) {
                 break;
             }
-            kept.push(line);
+            kept.push(line + "\n");
         }
         let beside = path.join("metrics.jsonl.new");
-        let mut text = kept.join("\n");
-        text.push('\n');
+        let text = kept.concat();
         io("write", &beside, fs::write(&beside, text))?;
         io("replace", &file, fs::rename(&beside, &file))?;
         let metrics = io("write", &file, File::options().append(true).open(&file))?;
@@ -329,6 +328,11 @@ pub fn locate(path: &Path) -> Result<Located, RunError> {
     let above = place.parent().filter(|p| p.ends_with("checkpoints")).and_then(Path::parent);
     let recipe = above.map(|run| run.join("config.toml")).filter(|config| config.is_file());
     Ok(Located { folder: path.to_owned(), recipe })
+}
+
+/// Whether a run can be continued: it has a complete checkpoint.
+pub fn has_checkpoint(run: &Path) -> bool {
+    last_complete(run).is_ok()
 }
 
 /// Step and folder of the last complete checkpoint of a run.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use opid_env::environment::Task;
 use opid_lm::checkpoint::TextFiles;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod error;
 mod skills;
@@ -15,10 +15,11 @@ pub use error::TrainError;
 
 use crate::dialogue::Dialogue;
 use crate::evaluate::{EVALUATION, Report, evaluate};
+use crate::log::Log;
 use crate::metrics::StepMetrics;
 use crate::policy::starting_policy;
 use crate::probe::{Probe, probe};
-use crate::recipe::{Recipe, ShownSkills};
+use crate::recipe::{Recipe, ShownSkills, WarmStart};
 use crate::rollout::{Group, Settings};
 use crate::run::{RunError, RunFolder, exact_model, last_checkpoint};
 use crate::skill::analyzer::{self, Analyzer, StopError};
@@ -56,7 +57,7 @@ pub enum Event<'a> {
 }
 
 /// An evaluation's place and result.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluated {
     /// Training steps done.
     pub step: u64,
@@ -152,16 +153,11 @@ pub fn train(
         let probe = probe(&run.learner.policy, &run.dialogue, &run.tasks, recipe, warm.probe_games)?;
         run.folder.log(&serde_json::json!({ "step": 0, "probe": probe }))?;
         (run.observe)(Event::Probe(&probe));
-        let gain = probe.workflow.success - probe.plain.success;
-        if recipe.algorithm.teaches(&recipe.skill) && gain < warm.min_skill_gain {
-            return Err(TrainError::NoSkillGain {
-                plain: probe.plain.success,
-                skill: probe.workflow.success,
-                least: warm.min_skill_gain,
-            });
+        if recipe.algorithm.teaches(&recipe.skill) {
+            check_skill_gain(warm, probe.plain.success, probe.workflow.success)?;
         }
     }
-    run.evaluate(0).and_then(|before| run.go_on(0, before))
+    run.evaluate(0, &[]).and_then(|before| run.go_on(0, before.clone(), before))
 }
 
 /// Continues a run from its last complete checkpoint.
@@ -188,16 +184,44 @@ pub fn resume(
     let dialogue = Dialogue::open(&first, recipe)?;
     let text = TextFiles::from_folder(&first)?;
     let folder = RunFolder::reopen(path, last.step)?;
+    let log = Log::read(path)?;
     let (analyzer, bank) = (open_analyzer(recipe, path)?, open_bank(recipe)?);
     let mut run = Run { recipe, tasks, panel, dialogue, text, analyzer, bank, learner, folder, observe };
-    run.go_on(last.step, Vec::new())
+    // A run may have stopped after its checkpoint and before the end of the evaluation that follows it.
+    let latest = match last.step == 0 || run.evaluates_after(last.step) {
+        true => run.evaluate(last.step, &log.evaluations)?,
+        false => Vec::new(),
+    };
+    let before = match last.step {
+        0 => latest.clone(),
+        _ => log.evaluations.into_iter().filter(|e| e.step == 0).collect(),
+    };
+    run.go_on(last.step, before, latest)
+}
+
+/// Refuses a starting policy that a good skill does not make better: its success without one (`plain`) and with one.
+pub(crate) fn check_skill_gain(warm: &WarmStart, plain: f64, skill: f64) -> Result<(), TrainError> {
+    match skill - plain < warm.min_skill_gain {
+        true => Err(TrainError::NoSkillGain { plain, skill, least: warm.min_skill_gain }),
+        false => Ok(()),
+    }
+}
+
+/// Whether something done every so many steps (0: never) is done after this one.
+fn is_due(every: u64, step: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
 }
 
 impl Run<'_> {
-    /// Trains from after step `done` to the end, evaluating and saving on the way.
-    fn go_on(&mut self, done: u64, before: Vec<Evaluated>) -> Result<Outcome, TrainError> {
+    /// Trains from after step `done` to the end, evaluating and saving on the way; `after` are the evaluations after
+    /// that step.
+    fn go_on(
+        &mut self,
+        done: u64,
+        before: Vec<Evaluated>,
+        mut after: Vec<Evaluated>,
+    ) -> Result<Outcome, TrainError> {
         let recipe = self.recipe;
-        let mut after = before.clone();
         let mut saved = done;
         for step in done + 1..=recipe.steps {
             let metrics = match self.step(step) {
@@ -210,13 +234,12 @@ impl Run<'_> {
             };
             self.folder.log(&metrics)?;
             (self.observe)(Event::Step(&metrics, recipe.steps));
-            let due = |every: u64| every > 0 && step.is_multiple_of(every);
-            if due(recipe.checkpoint.every) || step == recipe.steps {
+            if is_due(recipe.checkpoint.every, step) || step == recipe.steps {
                 self.save(step)?;
                 saved = step;
             }
-            if due(recipe.evaluation.every) || step == recipe.steps {
-                after = self.evaluate(step)?;
+            if self.evaluates_after(step) {
+                after = self.evaluate(step, &[])?;
             }
         }
         let checkpoint = self.folder.checkpoint(recipe.steps.max(done));
@@ -236,12 +259,23 @@ impl Run<'_> {
         self.bank.as_ref().filter(|_| skills == ShownSkills::Bank)
     }
 
-    /// Plays the evaluation tasks at every temperature, with every kind of skills.
-    fn evaluate(&mut self, step: u64) -> Result<Vec<Evaluated>, TrainError> {
+    /// Whether there is an evaluation after a training step.
+    fn evaluates_after(&self, step: u64) -> bool {
+        is_due(self.recipe.evaluation.every, step) || step == self.recipe.steps
+    }
+
+    /// Plays the evaluation tasks at every temperature, with every kind of skills, but for what is among the `known`
+    /// evaluations already.
+    fn evaluate(&mut self, step: u64, known: &[Evaluated]) -> Result<Vec<Evaluated>, TrainError> {
         let mut results = Vec::new();
         let e = &self.recipe.evaluation;
         let ways = e.skills.iter().flat_map(|s| e.temperatures.iter().map(move |t| (*s, *t)));
         for (skills, temperature) in ways {
+            let same = |e: &&Evaluated| (e.step, e.skills, e.temperature) == (step, skills, temperature);
+            if let Some(result) = known.iter().find(same) {
+                results.push(result.clone());
+                continue;
+            }
             let groups = Group::of(&self.panel, self.shown(skills))?;
             // The same draws at every evaluation: differences come from the policy alone.
             let settings = Settings::evaluation(self.recipe, temperature, [self.recipe.seed, EVALUATION, 0]);

@@ -4,6 +4,7 @@ mod analyze;
 mod bench;
 mod config;
 mod eval;
+mod experiment;
 mod generate;
 mod json_lines;
 mod play;
@@ -40,6 +41,8 @@ pub enum Command {
     Train(train::Args),
     /// Only make (or fine-tune) the starting policy from expert episodes.
     Sft(sft::Args),
+    /// Run several recipes with several seeds side by side, and compare them.
+    Experiment(experiment::Args),
     /// Write skills for the stored episodes of a run, with any analyzer.
     Analyze(analyze::Args),
     /// Measure how often a model solves its tasks.
@@ -60,6 +63,7 @@ impl Command {
         match self {
             Command::Train(args) => train::run(args),
             Command::Sft(args) => sft::run(args),
+            Command::Experiment(args) => experiment::run(args),
             Command::Analyze(args) => analyze::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Play(args) => play::run(args),

@@ -1,6 +1,7 @@
 //! Tests of the commands through the real program.
 
 mod analyzers;
+mod experiments;
 mod games;
 mod methods;
 mod recipes;

@@ -38,6 +38,7 @@ impl Default for Environment {
             receptacles: (6, 9),
             kinds: Vec::new(),
             fraction: 1.0,
+            first_task: 0,
         }
     }
 }

@@ -23,6 +23,7 @@ mod read;
 mod skill;
 
 pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise, SkillPolicy};
+pub(crate) use read::with_suggestion;
 pub use skill::{ShownSkills, Skill, Teacher};
 
 /// The recipe `opid train` uses when none is named.
@@ -113,6 +114,9 @@ pub struct Environment {
     /// Share of the training split's tasks that are trained on, the same ones for every seed; of an endless
     /// split, which has no shares, only 1.
     pub fraction: f64,
+    /// Number, from 0, of the first task that is trained on after those of a `[warm_start]`: for a policy that was made
+    /// from the tasks before it.
+    pub first_task: usize,
 }
 
 /// The language model that is trained.
@@ -332,6 +336,13 @@ pub struct WarmStart {
     /// Least gain in success (0 to 1) that a good episode skill must bring before training starts;
     /// 0 does not check.
     pub min_skill_gain: f64,
+}
+
+impl WarmStart {
+    /// Number of tasks of the training split that the stages play.
+    pub fn tasks(&self) -> usize {
+        self.stages.iter().map(|stage| stage.updates as usize * stage.episodes).sum()
+    }
 }
 
 /// One stage of supervised training.

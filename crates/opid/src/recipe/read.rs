@@ -304,7 +304,7 @@ fn fill(table: &mut Table, others: Table) {
 }
 
 /// Adds "did you mean" to an error about an unknown key or word.
-fn with_suggestion(message: &str) -> String {
+pub(crate) fn with_suggestion(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let unknown = message.contains("unknown field") || message.contains("unknown variant");
     let best = match quoted.split_first() {

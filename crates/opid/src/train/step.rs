@@ -10,6 +10,7 @@ use crate::collapse;
 use crate::metrics::{Clock, SkillMetrics, StepMetrics};
 use crate::objective::Tokens;
 use crate::packing::{Row, rows};
+use crate::recipe::WarmStart;
 use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
 use crate::skill::analyzer::{Analysis, Analyzer};
@@ -155,8 +156,7 @@ impl Run<'_> {
 
     /// Number of the first task of training; the warm start takes those before.
     fn first_task(&self) -> usize {
-        let stages = self.recipe.warm_start.iter().flat_map(|w| &w.stages);
-        stages.map(|s| s.updates as usize * s.episodes).sum()
+        self.recipe.warm_start.as_ref().map_or(0, WarmStart::tasks) + self.recipe.environment.first_task
     }
 }
 

@@ -38,12 +38,28 @@ fn metrics(run: &Path) -> Vec<Value> {
     text.lines().map(line).collect()
 }
 
+/// Drops the last evaluation after a training step, if there is one, and all lines behind it: the run stopped after the
+/// checkpoint, before the evaluation was over.
+fn stop_in_evaluation(run: &Path, step: u64) {
+    let file = run.join("metrics.jsonl");
+    let text = fs::read_to_string(&file).expect("metrics");
+    let evaluated = |line: &str| {
+        let value: Value = serde_json::from_str(line).expect("JSON");
+        value["step"] == step && !value["evaluation"].is_null()
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let kept = lines.iter().rposition(|line| evaluated(line)).unwrap_or(lines.len());
+    let text: String = lines[..kept].iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&file, text).expect("a file");
+}
+
 /// Trains for the recipe's four steps, then again from a copy that ends after `stop`.
 fn check(recipe: &Recipe, stop: u64) {
     let place = tempfile::tempdir().expect("a folder");
     let (whole, parted) = (place.path().join("whole"), place.path().join("parted"));
     train(recipe, &whole, &mut |_| ()).expect("a run");
     copy(&whole, &parted);
+    stop_in_evaluation(&parted, stop);
     for step in stop + 1..=recipe.steps {
         fs::remove_dir_all(parted.join(format!("checkpoints/step_{step}"))).expect("a checkpoint");
         fs::remove_file(parted.join(format!("trajectories/step_{step:06}.jsonl.gz"))).expect("a file");
@@ -79,6 +95,7 @@ fn a_resumed_run_equals_one_that_never_stopped() {
         recipe.policy.save_dtype = StoredDtype::Bf16;
         check(&recipe, 2);
         check(&recipe, 0);
+        check(&recipe, 4);
     }
 }
 
