@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::alfworld::{Dataset, DatasetError, PHRASES};
 use crate::environment::Task;
 use crate::household::{self, HouseholdConfig, HouseholdError, World};
+use crate::search::library::{self, Questions, SearchConfig, SearchError};
 
 /// The names of the environments.
-pub const NAMES: [&str; 2] = ["household", "alfworld"];
+pub const NAMES: [&str; 3] = ["household", "alfworld", "search"];
 
 /// The names of those that make tasks without end, so that a whole split cannot be played.
 pub const ENDLESS: [&str; 1] = ["household"];
@@ -23,6 +24,8 @@ pub struct Options {
     pub seed: u64,
     /// `household`: what games there are.
     pub household: HouseholdConfig,
+    /// `search`: questions, and what is searched for their answers.
+    pub search: SearchConfig,
     /// `alfworld`: the folder that holds `json_2.1.1`; where it is missing, `$ALFWORLD_DATA`.
     pub data: Option<PathBuf>,
 }
@@ -48,6 +51,9 @@ pub enum CatalogError {
     /// The games cannot be made.
     #[error(transparent)]
     Household(#[from] HouseholdError),
+    /// The questions cannot be had.
+    #[error(transparent)]
+    Search(#[from] SearchError),
 }
 
 /// Where the tasks of an environment come from.
@@ -57,7 +63,7 @@ pub trait TaskSource: Send + Sync {
     /// A task of a split; always the same for the same number.
     fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError>;
     /// The names of the splits.
-    fn splits(&self) -> Vec<&'static str>;
+    fn splits(&self) -> Vec<&str>;
     /// The fixed phrases of the environment's texts, for training a tokenizer.
     fn phrases(&self) -> Vec<&'static str>;
 }
@@ -70,6 +76,7 @@ pub fn open(name: &str, options: Options) -> Result<Box<dyn TaskSource>, Catalog
             let data = options.data.or_else(|| std::env::var_os("ALFWORLD_DATA").map(PathBuf::from));
             Ok(Box::new(Alfworld { data: data.ok_or(CatalogError::NoData)?, splits: Mutex::default() }))
         }
+        "search" => Ok(Box::new(Questions::open(options.search)?)),
         _ => Err(CatalogError::Name(name.to_string())),
     }
 }
@@ -86,7 +93,7 @@ impl TaskSource for Household {
         Ok(self.0.task(split, index)?)
     }
 
-    fn splits(&self) -> Vec<&'static str> {
+    fn splits(&self) -> Vec<&str> {
         household::SPLITS.to_vec()
     }
 
@@ -124,12 +131,30 @@ impl TaskSource for Alfworld {
         Ok(self.split(split)?.task(index)?)
     }
 
-    fn splits(&self) -> Vec<&'static str> {
+    fn splits(&self) -> Vec<&str> {
         ALFWORLD_SPLITS.to_vec()
     }
 
     fn phrases(&self) -> Vec<&'static str> {
         PHRASES.to_vec()
+    }
+}
+
+impl TaskSource for Questions {
+    fn len(&self, split: &str) -> Result<Option<usize>, CatalogError> {
+        Ok(Some(self.split(split)?.len()))
+    }
+
+    fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError> {
+        Ok(Questions::task(self, split, index)?)
+    }
+
+    fn splits(&self) -> Vec<&str> {
+        Questions::splits(self).collect()
+    }
+
+    fn phrases(&self) -> Vec<&'static str> {
+        library::phrases()
     }
 }
 
@@ -140,7 +165,10 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_the_known_ones() {
         let error = open("chess", Options::default()).err().map(|e| e.to_string());
-        assert_eq!(error.as_deref(), Some("no environment is called `chess`; there are household, alfworld"));
+        assert_eq!(
+            error.as_deref(),
+            Some("no environment is called `chess`; there are household, alfworld, search")
+        );
         let household = open("household", Options::default()).expect("household needs nothing");
         let error = household.len("test").expect_err("no such split").to_string();
         assert_eq!(error, "household has no split `test`; it has train, valid_seen, valid_unseen");

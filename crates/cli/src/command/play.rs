@@ -63,7 +63,7 @@ fn task(args: &Args) -> anyhow::Result<Arc<dyn Task>> {
         return Ok(Arc::new(GameTask::new(name(path), file.game, file.walkthrough)));
     }
     let household = HouseholdConfig { size: args.receptacles, ..HouseholdConfig::default() };
-    let source = catalog::open(&args.env, Options { seed: args.seed, household, data: None })?;
+    let source = catalog::open(&args.env, Options { seed: args.seed, household, ..Options::default() })?;
     Ok(source.task(&args.split, args.index)?)
 }
 

@@ -38,7 +38,21 @@ impl Default for Environment {
             receptacles: (6, 9),
             kinds: Vec::new(),
             fraction: 1.0,
+            search: Search::default(),
             first_task: 0,
+        }
+    }
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Search {
+            questions: String::new(),
+            corpus: String::new(),
+            passages: 3,
+            style: Style::Plain,
+            reference: false,
+            size: 1.0,
         }
     }
 }

@@ -6,6 +6,9 @@
 
 use std::path::PathBuf;
 
+use opid_env::search::library::SearchConfig;
+use opid_env::search::observation::Style;
+use opid_env::search::world::WorldConfig;
 use opid_lm::checkpoint::StoredDtype;
 use opid_lm::kernels::tile::Precision;
 use opid_lm::optimizer::MomentFormat;
@@ -114,9 +117,31 @@ pub struct Environment {
     /// Share of the training split's tasks that are trained on, the same ones for every seed; of an endless
     /// split, which has no shares, only 1.
     pub fraction: f64,
+    /// `search`: questions, and what is searched.
+    pub search: Search,
     /// Number, from 0, of the first task that is trained on after those of a `[warm_start]`: for a policy that was made
     /// from the tasks before it.
     pub first_task: usize,
+}
+
+/// Questions, and what is searched for their answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Search {
+    /// Folder of questions, `SPLIT.jsonl` or `SPLIT.parquet` (as Search-R1 publishes them); empty makes up a world of
+    /// things to ask about.
+    pub questions: String,
+    /// With `questions`: the passages that are searched, a file of JSON lines with `id` and `contents`.
+    pub corpus: String,
+    /// Passages shown for a query.
+    pub passages: usize,
+    /// How they are shown: `plain`, or `json` as the reference does.
+    pub style: Style,
+    /// Whether passages are shown and scored as they are, as by the reference: one that holds an answer block then
+    /// answers for the agent.
+    pub reference: bool,
+    /// Scales the made-up world; 1 has 728 things.
+    pub size: f64,
 }
 
 /// The language model that is trained.
@@ -399,5 +424,23 @@ impl From<Noise> for crate::demonstration::Noise {
             forget: n.forget,
         };
         Self { slips, chance: n.chance, repeat: n.repeat }
+    }
+}
+
+impl Environment {
+    /// What `search` is opened with.
+    pub fn search_config(&self) -> SearchConfig {
+        let s = &self.search;
+        let file = |name: &String| (!name.is_empty()).then(|| PathBuf::from(name));
+        SearchConfig {
+            questions: file(&s.questions),
+            corpus: file(&s.corpus),
+            world: WorldConfig { size: s.size, ..WorldConfig::default() },
+            passages: s.passages,
+            style: s.style,
+            reference: s.reference,
+            turns: self.max_turns,
+            ..SearchConfig::default()
+        }
     }
 }

@@ -97,6 +97,13 @@ impl Recipe {
                 "this environment makes games without end: only 1 has a meaning",
             );
         }
+        let search = &self.environment.search;
+        if search.questions.is_empty() != search.corpus.is_empty() {
+            return fail("environment.search", "give both questions and a corpus, or neither");
+        }
+        if search.passages == 0 || !(search.size > 0.0 && search.size <= 100.0) {
+            return fail("environment.search", "use at least 1 passage, and a size above 0 and at most 100");
+        }
         if r.groups == 0 {
             return fail("rollout.groups", "a training step needs at least one task");
         }

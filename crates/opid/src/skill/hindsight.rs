@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use crate::skill::goal::{Destination, Goal};
 use crate::skill::household::{Household, INVALID, kind};
 use crate::skill::phrases::{DO, PLAN, Part, REMEMBER, line};
+use crate::skill::research;
 use crate::trajectory::{Trajectory, Turn};
 
 /// One step of a finished episode.
@@ -128,6 +129,9 @@ enum Verdict {
 ///
 /// Errs if its goal is not the text of a household task.
 pub fn read(t: &Trajectory, most: usize) -> Result<Analysis, HindsightError> {
+    if let Some(analysis) = research::read(t, most) {
+        return Ok(analysis);
+    }
     let step = |(i, turn): (usize, &Turn)| Step {
         before: turn.observation.clone(),
         action: turn.action.clone(),

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod replay;
 pub mod reply;
 pub mod rescore;
+mod research;
 pub mod route;
 pub mod schedule;
 pub mod shift;

@@ -83,10 +83,14 @@ pub fn read(t: &Trajectory, most: usize) -> Option<Analysis> {
         pages.push_str(&passages(t.answer(number)));
         let query = between(&turn.action, "<search>", "</search>");
         let fault = match (last(&turn.action), query, &known) {
-            (Some(said), _, Ok(answer)) => (!exact_match(said, [answer.as_str()])).then_some(Fault::WrongAnswer),
+            (Some(said), _, Ok(answer)) => {
+                (!exact_match(said, [answer.as_str()])).then_some(Fault::WrongAnswer)
+            }
             (Some(_), _, Err(_)) => Some(Fault::Guess),
             (None, Some(_), Ok(_)) => Some(Fault::Late),
-            (None, Some(query), Err(next)) if queries.contains(&query) && query != next => Some(Fault::Repeat),
+            (None, Some(query), Err(next)) if queries.contains(&query) && query != next => {
+                Some(Fault::Repeat)
+            }
             // A search that finds what is wanted is right, whatever its words.
             (None, Some(_), Err(next)) => {
                 let further = pages.len() > before && path.follow(&pages).as_ref() != Err(next);
@@ -136,7 +140,8 @@ fn reminders(path: &Path, faults: &[Fault]) -> String {
     made.sort();
     made.dedup();
     let gravest = made.first().copied();
-    let frequent = made.iter().skip(1).max_by_key(|fault| (count(fault), std::cmp::Reverse(**fault))).copied();
+    let frequent =
+        made.iter().skip(1).max_by_key(|fault| (count(fault), std::cmp::Reverse(**fault))).copied();
     let mut parts: Vec<String> =
         gravest.into_iter().chain(frequent).map(|fault| fault.reminder().to_owned()).collect();
     parts.dedup();
