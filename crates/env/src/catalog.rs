@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::alfworld::{Dataset, DatasetError, PHRASES};
 use crate::environment::Task;
 use crate::household::{self, HouseholdConfig, HouseholdError, World};
+use crate::webshop::{self, Shop, ShopConfig, ShopError};
 
 /// The names of the environments.
-pub const NAMES: [&str; 2] = ["household", "alfworld"];
+pub const NAMES: [&str; 3] = ["household", "alfworld", "webshop"];
 
 /// The names of those that make tasks without end, so that a whole split cannot be played.
 pub const ENDLESS: [&str; 1] = ["household"];
@@ -23,6 +24,8 @@ pub struct Options {
     pub seed: u64,
     /// `household`: what games there are.
     pub household: HouseholdConfig,
+    /// `webshop`: what shop it is; where it names no folder, `$WEBSHOP_DATA` does, and without that products are made up.
+    pub shop: ShopConfig,
     /// `alfworld`: the folder that holds `json_2.1.1`; where it is missing, `$ALFWORLD_DATA`.
     pub data: Option<PathBuf>,
 }
@@ -48,6 +51,9 @@ pub enum CatalogError {
     /// The games cannot be made.
     #[error(transparent)]
     Household(#[from] HouseholdError),
+    /// The shop cannot be opened.
+    #[error(transparent)]
+    Shop(#[from] ShopError),
 }
 
 /// Where the tasks of an environment come from.
@@ -69,6 +75,10 @@ pub fn open(name: &str, options: Options) -> Result<Box<dyn TaskSource>, Catalog
         "alfworld" => {
             let data = options.data.or_else(|| std::env::var_os("ALFWORLD_DATA").map(PathBuf::from));
             Ok(Box::new(Alfworld { data: data.ok_or(CatalogError::NoData)?, splits: Mutex::default() }))
+        }
+        "webshop" => {
+            let data = options.shop.data.or_else(|| std::env::var_os("WEBSHOP_DATA").map(PathBuf::from));
+            Ok(Box::new(Shop::open(ShopConfig { data, ..options.shop }, options.seed)?))
         }
         _ => Err(CatalogError::Name(name.to_string())),
     }
@@ -133,6 +143,24 @@ impl TaskSource for Alfworld {
     }
 }
 
+impl TaskSource for Shop {
+    fn len(&self, split: &str) -> Result<Option<usize>, CatalogError> {
+        Ok(Shop::len(self, split)?)
+    }
+
+    fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError> {
+        Ok(Shop::task(self, split, index)?)
+    }
+
+    fn splits(&self) -> Vec<&'static str> {
+        webshop::SPLITS.to_vec()
+    }
+
+    fn phrases(&self) -> Vec<&'static str> {
+        webshop::PHRASES.to_vec()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +168,7 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_the_known_ones() {
         let error = open("chess", Options::default()).err().map(|e| e.to_string());
-        assert_eq!(error.as_deref(), Some("no environment is called `chess`; there are household, alfworld"));
+        assert_eq!(error.as_deref(), Some("no environment is called `chess`; there are household, alfworld, webshop"));
         let household = open("household", Options::default()).expect("household needs nothing");
         let error = household.len("test").expect_err("no such split").to_string();
         assert_eq!(error, "household has no split `test`; it has train, valid_seen, valid_unseen");

@@ -34,6 +34,11 @@ pub trait Episode: Send {
     fn observation(&self) -> &str;
     /// Commands the environment accepts now, in the environment's own order.
     fn admissible(&self) -> Vec<String>;
+    /// Whether the environment accepts an action now: one of the admissible commands, or one that fits the pattern of
+    /// one, where commands hold words of the agent's own.
+    fn admits(&self, action: &str) -> bool {
+        self.admissible().iter().any(|command| command == action)
+    }
     /// Applies an action; an action that is not admissible changes nothing but is answered.
     fn step(&mut self, action: &str) -> Step;
     /// An expert that starts at the present state and has seen only what the agent has been shown.
