@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use crate::retriever::{Found, Retriever};
+
 /// One problem an agent can be given, parsed once and shared by every episode of it.
 pub trait Task: Send + Sync {
     /// A stable name, unique within its split.
@@ -28,6 +30,16 @@ pub struct Step {
     pub done: bool,
 }
 
+/// What an action needs to have looked up before its step, by somebody whom other episodes ask as well.
+pub struct Lookup {
+    /// Who is asked.
+    pub retriever: Arc<dyn Retriever>,
+    /// What for.
+    pub query: String,
+    /// Passages wanted at the most.
+    pub most: usize,
+}
+
 /// A running episode: a plain state machine, with no threads and no locks.
 pub trait Episode: Send {
     /// The text of the initial state or of the last step.
@@ -39,6 +51,13 @@ pub trait Episode: Send {
     fn admits(&self, action: &str) -> bool {
         self.admissible().iter().any(|command| command == action)
     }
+    /// What the step of an action would look up. Whoever runs many episodes may look up all of theirs together, and
+    /// [`supply`](Self::supply) each with its own before its step; a step without does so itself.
+    fn lookup(&self, _action: &str) -> Option<Lookup> {
+        None
+    }
+    /// What was found for the lookup of the next step.
+    fn supply(&mut self, _found: Found) {}
     /// Applies an action; an action that is not admissible changes nothing but is answered.
     fn step(&mut self, action: &str) -> Step;
     /// An expert that starts at the present state and has seen only what the agent has been shown.

@@ -6,4 +6,6 @@ pub mod environment;
 pub mod household;
 pub mod random;
 pub mod retrieval;
+pub mod retriever;
+pub mod search;
 pub mod webshop;

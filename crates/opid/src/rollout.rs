@@ -8,13 +8,15 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use opid_env::environment::{Episode, Task};
+use opid_env::environment::{Episode, Lookup, Task};
 use opid_env::random::Draw;
+use opid_env::retriever::Retriever;
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::model::Model;
 use opid_lm::sampling::{Sampling, choose};
 use rayon::prelude::*;
 
+use crate::action::Action;
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::layout::{Layout, in_common};
 use crate::prompt::Scene;
@@ -112,7 +114,17 @@ struct Slot {
     trajectory: Trajectory,
     /// The turn being sampled.
     turn: Turn,
+    /// Its response, once it has ended.
+    said: Option<Said>,
     finished: bool,
+}
+
+/// A response that has ended.
+struct Said {
+    /// Its last token, which the model has not seen yet.
+    last: u32,
+    text: String,
+    action: Action,
 }
 
 /// Samples `settings.group_size` episodes of every group; they come back in order of group and member.
@@ -164,6 +176,8 @@ pub fn sample(
                 slots.push(slot);
             }
         }
+        look_up(&mut slots);
+        slots.par_iter_mut().try_for_each(|slot| slot.act(dialogue, settings))?;
         let first = finished.len();
         let (done, rest): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|s| s.finished);
         slots = rest;
@@ -174,6 +188,27 @@ pub fn sample(
     }
     finished.sort_by_key(|t| (t.group, t.member));
     Ok(finished)
+}
+
+/// Looks up what the actions at hand ask for: all that ask the same retriever in one batch.
+fn look_up(slots: &mut [Slot]) {
+    type Asking = (Arc<dyn Retriever>, usize, Vec<(usize, String)>);
+    let mut batches: Vec<Asking> = Vec::new();
+    for (number, slot) in slots.iter().enumerate() {
+        let lookup = slot.said.as_ref().and_then(|said| slot.episode.lookup(&said.action.command));
+        let Some(Lookup { retriever, query, most }) = lookup else { continue };
+        let same = |batch: &&mut Asking| Arc::ptr_eq(&batch.0, &retriever) && batch.1 == most;
+        match batches.iter_mut().find(same) {
+            Some(batch) => batch.2.push((number, query)),
+            None => batches.push((retriever, most, vec![(number, query)])),
+        }
+    }
+    for (retriever, most, asking) in batches {
+        let (numbers, queries): (Vec<usize>, Vec<String>) = asking.into_iter().unzip();
+        for (number, found) in numbers.into_iter().zip(retriever.retrieve(&queries, most)) {
+            slots[number].episode.supply(found);
+        }
+    }
 }
 
 /// A group whose task prompt is about to be computed.
@@ -211,13 +246,14 @@ impl<'a> Opening<'a> {
             kept: Vec::new(),
             trajectory: Trajectory::begin(task.as_ref(), self.number, member, dialogue.layout()),
             turn: self.turn.clone(),
+            said: None,
             finished: false,
         }
     }
 }
 
 impl Slot {
-    /// Samples the next token; when it ends the response, acts and prepares the next message.
+    /// Samples the next token; when it ends the response, reads it.
     fn advance(
         &mut self,
         logits: &mut [f32],
@@ -241,12 +277,14 @@ impl Slot {
             self.pending = vec![chosen.token];
             return Ok(());
         }
-        self.act(chosen.token, dialogue, settings)
+        let (text, action) = dialogue.read(&self.turn.response)?;
+        self.said = Some(Said { last: chosen.token, text, action });
+        Ok(())
     }
 
-    /// Sends the response's action to the environment.
-    fn act(&mut self, last: u32, dialogue: &Dialogue, settings: &Settings) -> Result<(), DialogueError> {
-        let (text, action) = dialogue.read(&self.turn.response)?;
+    /// Sends the action of a response that has ended to the environment, and prepares the next message.
+    fn act(&mut self, dialogue: &Dialogue, settings: &Settings) -> Result<(), DialogueError> {
+        let Some(Said { last, text, action }) = self.said.take() else { return Ok(()) };
         let refused = || {
             settings.invalid_means == InvalidMeans::Refused
                 && !dialogue.grammar().admits(&action.command, &self.episode.admissible())

@@ -11,8 +11,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Method;
-use super::grpo;
-use super::sampled::Sampled;
 
 /// What DAPO sets elsewhere.
 pub const PRESET: &str = "\
@@ -40,10 +38,6 @@ impl Default for Dapo {
 impl Method for Dapo {
     fn title(&self) -> &'static str {
         "DAPO"
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 
     fn batches(&self) -> usize {

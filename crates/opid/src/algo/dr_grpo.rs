@@ -11,8 +11,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Method;
-use super::grpo;
-use super::sampled::Sampled;
 
 /// What Dr. GRPO sets elsewhere.
 pub const PRESET: &str = "\
@@ -30,9 +28,5 @@ pub struct DrGrpo {}
 impl Method for DrGrpo {
     fn title(&self) -> &'static str {
         "Dr. GRPO"
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 }

@@ -10,8 +10,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grpo;
-use super::sampled::Sampled;
 use super::{Method, Skills, TaughtToken};
 use crate::recipe::Skill;
 
@@ -54,10 +52,6 @@ impl Method for GrpoOpsd {
             Form::Textbook => "GRPO+OPSD",
             Form::Released => "GRPO+OPSD (released)",
         }
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 
     fn skills(&self, _: &Skill) -> Skills {

@@ -10,8 +10,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Method;
-use super::grpo;
-use super::sampled::Sampled;
 
 /// What GSPO sets elsewhere.
 pub const PRESET: &str = "\
@@ -31,9 +29,5 @@ pub struct Gspo {}
 impl Method for Gspo {
     fn title(&self) -> &'static str {
         "GSPO"
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 }

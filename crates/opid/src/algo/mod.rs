@@ -48,8 +48,11 @@ pub trait Method: Sync {
     /// Its name as papers write it.
     fn title(&self) -> &'static str;
 
-    /// The advantage of every response token that comes from the episodes' outcomes.
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64>;
+    /// The advantage of every response token that comes from the episodes' outcomes: GRPO's, unless a method has
+    /// its own.
+    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
+        grpo::outcome(sampled)
+    }
 
     /// Whether responses are scored under skills of episodes, and of steps; neither for a method without a
     /// teacher.

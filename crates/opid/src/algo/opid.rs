@@ -10,7 +10,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grpo;
 use super::sampled::Sampled;
 use super::{Method, Skills};
 use crate::advantage::Advantages;
@@ -28,10 +27,6 @@ pub struct Opid {}
 impl Method for Opid {
     fn title(&self) -> &'static str {
         "OPID"
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 
     /// A skill that weighs nothing is not scored.

@@ -10,7 +10,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grpo;
 use super::sampled::{Sampled, taught};
 use super::{Method, Skills};
 use crate::advantage::Advantages;
@@ -60,10 +59,6 @@ impl Rlsd {
 impl Method for Rlsd {
     fn title(&self) -> &'static str {
         "RLSD"
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 
     fn skills(&self, _: &Skill) -> Skills {

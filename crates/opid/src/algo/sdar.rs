@@ -9,8 +9,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grpo;
-use super::sampled::Sampled;
 use super::{Method, Skills, TaughtToken};
 use crate::recipe::Skill;
 
@@ -39,10 +37,6 @@ impl Default for Sdar {
 impl Method for Sdar {
     fn title(&self) -> &'static str {
         "SDAR"
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 
     fn skills(&self, _: &Skill) -> Skills {

@@ -9,8 +9,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Method;
-use super::grpo;
-use super::sampled::Sampled;
 
 /// What Skill-GRPO sets elsewhere.
 pub const PRESET: &str = "\
@@ -28,9 +26,5 @@ pub struct SkillGrpo {}
 impl Method for SkillGrpo {
     fn title(&self) -> &'static str {
         "Skill-GRPO"
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 }

@@ -9,8 +9,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grpo;
-use super::sampled::Sampled;
 use super::{Method, Skills, TaughtToken};
 use crate::recipe::Skill;
 
@@ -43,10 +41,6 @@ impl Default for SkillSd {
 impl Method for SkillSd {
     fn title(&self) -> &'static str {
         "Skill-SD"
-    }
-
-    fn outcome(&self, sampled: &Sampled<'_>) -> Vec<f64> {
-        grpo::outcome(sampled)
     }
 
     fn skills(&self, _: &Skill) -> Skills {

@@ -1,0 +1,171 @@
+//! What is known of the things of a generated world, and the words it is said in.
+
+/// Kinds of things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A country.
+    Country,
+    /// A city.
+    City,
+    /// A river.
+    River,
+    /// A company or a society.
+    Organisation,
+    /// A person.
+    Person,
+    /// A film.
+    Film,
+    /// A book.
+    Book,
+}
+
+/// What leads from a thing to one other thing, or to a year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Relation {
+    /// Country: its capital.
+    Capital,
+    /// City: its country.
+    Country,
+    /// City: the river it lies on.
+    River,
+    /// City and organisation: the year of its foundation.
+    Founded,
+    /// Organisation: the city of its seat.
+    Seat,
+    /// Organisation: who founded it.
+    Founder,
+    /// Person: the city of birth.
+    BornIn,
+    /// Person: the year of birth.
+    Born,
+    /// Person: the mother.
+    Mother,
+    /// Person: the organisation worked for.
+    Employer,
+    /// Film: its director.
+    Director,
+    /// Film: who plays the main part.
+    Star,
+    /// Book: its author.
+    Author,
+    /// Film and book: the year it appeared.
+    Appeared,
+}
+
+use Relation::*;
+
+impl Relation {
+    /// Every relation.
+    pub const ALL: [Relation; 14] = [
+        Capital, Country, River, Founded, Seat, Founder, BornIn, Born, Mother, Employer, Director, Star,
+        Author, Appeared,
+    ];
+
+    /// What it leads to; nothing for years.
+    pub fn leads_to(self) -> Option<Kind> {
+        Some(match self {
+            Capital | Seat | BornIn => Kind::City,
+            Country => Kind::Country,
+            River => Kind::River,
+            Founder | Mother | Director | Star | Author => Kind::Person,
+            Employer => Kind::Organisation,
+            Founded | Born | Appeared => return None,
+        })
+    }
+
+    /// Sentences that say it: `{s}` is the thing, `{o}` what it is led to. What stands before and behind `{o}` tells
+    /// it from every other sentence.
+    pub fn sentences(self) -> [&'static str; 2] {
+        match self {
+            Capital => ["The capital of {s} is {o}.", "{s} is governed from its capital {o}."],
+            Country => ["{s} is a city in {o}.", "The city of {s} belongs to {o}."],
+            River => ["{s} lies on the river {o}.", "The river {o} flows through {s}."],
+            Founded => ["{s} was founded in {o}.", "The foundation of {s} dates from {o}."],
+            Seat => ["{s} has its seat in {o}.", "The seat of {s} is {o}."],
+            Founder => ["{s} was founded by {o}.", "The founder of {s} was {o}."],
+            BornIn => ["{s} was born in the city of {o}.", "The birthplace of {s} is {o}."],
+            Born => ["{s} was born in the year {o}.", "The year of birth of {s} is {o}."],
+            Mother => ["The mother of {s} is {o}.", "{s} is a child of {o}."],
+            Employer => ["{s} works for {o}.", "{s} is employed by {o}."],
+            Director => ["{s} is a film directed by {o}.", "The film {s} was directed by {o}."],
+            Star => ["{s} stars {o}.", "The main part in {s} is played by {o}."],
+            Author => ["{s} is a book by {o}.", "The book {s} was written by {o}."],
+            Appeared => ["{s} appeared in {o}.", "The year of {s} is {o}."],
+        }
+    }
+
+    /// What `text` says of the thing `subject`: who or what it is led to.
+    pub fn find<'a>(self, subject: &str, text: &'a str) -> Option<&'a str> {
+        self.sentences().into_iter().find_map(|sentence| {
+            let said = sentence.replace("{s}", subject);
+            let (before, behind) = said.split_once("{o}")?;
+            // A sentence begins where the text does, or behind another one.
+            let starts = text.match_indices(before).filter(|(at, _)| {
+                let earlier = &text[..*at];
+                earlier.is_empty() || earlier.ends_with(". ") || earlier.ends_with('\n')
+            });
+            starts.map(|(at, _)| &text[at + before.len()..]).find_map(|rest| {
+                let object = &rest[..rest.find(behind)?];
+                let plain = !object.is_empty() && !object.contains(['.', '\n']);
+                plain.then_some(object)
+            })
+        })
+    }
+
+    /// How a question names what the relation leads to, from the name of the thing.
+    pub fn of(self, subject: &str) -> String {
+        match self {
+            Capital => format!("the capital of {subject}"),
+            Country => format!("the country of {subject}"),
+            River => format!("the river of {subject}"),
+            Founded => format!("the year of foundation of {subject}"),
+            Seat => format!("the seat of {subject}"),
+            Founder => format!("the founder of {subject}"),
+            BornIn => format!("the birthplace of {subject}"),
+            Born => format!("the year of birth of {subject}"),
+            Mother => format!("the mother of {subject}"),
+            Employer => format!("the employer of {subject}"),
+            Director => format!("the director of {subject}"),
+            Star => format!("the star of {subject}"),
+            Author => format!("the author of {subject}"),
+            Appeared => format!("the year of {subject}"),
+        }
+    }
+}
+
+impl Kind {
+    /// What is known of every thing of the kind.
+    pub fn relations(self) -> &'static [Relation] {
+        match self {
+            Kind::Country => &[Capital],
+            Kind::City => &[Country, River, Founded],
+            Kind::River => &[],
+            Kind::Organisation => &[Seat, Founder, Founded],
+            Kind::Person => &[BornIn, Born, Mother, Employer],
+            Kind::Film => &[Director, Star, Appeared],
+            Kind::Book => &[Author, Appeared],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sentence_is_read_as_what_it_says_and_nothing_else() {
+        for said in Relation::ALL {
+            for sentence in said.sentences() {
+                let text = format!(
+                    "Other words first. {} More words. ",
+                    sentence.replace("{s}", "Ana Bel").replace("{o}", "Cor Dun")
+                );
+                for asked in Relation::ALL {
+                    let found = asked.find("Ana Bel", &text);
+                    assert_eq!(found, (asked == said).then_some("Cor Dun"), "{asked:?} of {text}");
+                }
+                assert_eq!(said.find("Bel", &text), None, "a part of a name is no name: {text}");
+            }
+        }
+    }
+}
