@@ -3,6 +3,8 @@
 //! The original makes pages in HTML and reads their text nodes. Here the nodes are made at once: they, and what becomes
 //! of blanks in them, are the same.
 
+use serde::{Deserialize, Serialize};
+
 use super::catalogue::Catalogue;
 use super::product::Product;
 use super::python;
@@ -12,7 +14,8 @@ use super::session::{Choice, Leaf, Place, Visit};
 const PER_PAGE: i64 = 10;
 
 /// How a page is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Style {
     /// All on one line, with ` [SEP] ` between the parts.
     #[default]

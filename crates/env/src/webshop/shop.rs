@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::catalogue::{Catalogue, CatalogueError, Files};
 use super::episode::{Manner, ShopTask};
 use super::generator;
@@ -24,7 +26,8 @@ const WORKERS: [usize; 2] = [16, 128];
 const TEST_SEED: u64 = 1000;
 
 /// Which goals are trained on and tested on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// One order of the goals; the first are tested on, the others trained on.
     #[default]

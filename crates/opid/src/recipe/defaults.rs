@@ -38,7 +38,15 @@ impl Default for Environment {
             receptacles: (6, 9),
             kinds: Vec::new(),
             fraction: 1.0,
+            shop: Shop::default(),
         }
+    }
+}
+
+impl Default for Shop {
+    fn default() -> Self {
+        let ShopConfig { all, products, protocol, attainable, manner, .. } = ShopConfig::default();
+        Shop { data: String::new(), all, products, protocol, human: false, attainable, page: manner.style }
     }
 }
 

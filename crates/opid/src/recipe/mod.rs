@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+use opid_env::catalog::ENDLESS;
+use opid_env::webshop::{Manner, Protocol, ShopConfig, Speaker, Style};
 use opid_lm::checkpoint::StoredDtype;
 use opid_lm::kernels::tile::Precision;
 use opid_lm::optimizer::MomentFormat;
@@ -100,7 +102,8 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Environment {
-    /// `household` (generated games, needs no data) or `alfworld` (games under `$ALFWORLD_DATA`).
+    /// `household` (generated games, needs no data), `alfworld` (games under `$ALFWORLD_DATA`) or `webshop` (products
+    /// under `$WEBSHOP_DATA`, or generated ones).
     pub name: String,
     /// Split whose tasks are trained on.
     pub split: String,
@@ -113,6 +116,53 @@ pub struct Environment {
     /// Share of the training split's tasks that are trained on, the same ones for every seed; of an endless
     /// split, which has no shares, only 1.
     pub fraction: f64,
+    /// `webshop`: which shop.
+    pub shop: Shop,
+}
+
+impl Environment {
+    /// Whether its splits have no end, so that they cannot be played as a whole.
+    pub fn is_endless(&self) -> bool {
+        let drawn = self.name == "webshop" && self.shop.protocol == Protocol::Reference;
+        drawn || ENDLESS.contains(&self.name.as_str())
+    }
+}
+
+/// Which shop an agent buys in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shop {
+    /// Folder of the products (`items_shuffle_1000.json` and `items_ins_v2_1000.json`, or without `_1000`); empty takes
+    /// `$WEBSHOP_DATA`, and without that products are made up.
+    pub data: String,
+    /// Whether the set of all products is taken where the folder also has that of 1,000.
+    pub all: bool,
+    /// Products of a shop that is made up.
+    pub products: usize,
+    /// `fixed` (one order of the goals, of which the first are tested on) or `reference` (an order for every worker, as
+    /// the reference has it: goals for tests turn up in training).
+    pub protocol: Protocol,
+    /// Whether instructions are those that people wrote (1,000 products have 13).
+    pub human: bool,
+    /// Whether goals are left out that not even their own product meets in full.
+    pub attainable: bool,
+    /// How pages are written: `text` (one line) or `rich` (a line a part, with buttons marked).
+    pub page: Style,
+}
+
+impl Shop {
+    /// The settings as the environment takes them.
+    pub fn config(&self) -> ShopConfig {
+        ShopConfig {
+            data: (!self.data.is_empty()).then(|| PathBuf::from(&self.data)),
+            all: self.all,
+            products: self.products,
+            protocol: self.protocol,
+            speaker: if self.human { Speaker::Human } else { Speaker::Made },
+            attainable: self.attainable,
+            manner: Manner { style: self.page, ..Manner::default() },
+        }
+    }
 }
 
 /// The language model that is trained.

@@ -19,4 +19,5 @@ pub mod rescore;
 pub mod route;
 pub mod schedule;
 pub mod shift;
+mod shopping;
 pub mod usage;
