@@ -168,7 +168,10 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_the_known_ones() {
         let error = open("chess", Options::default()).err().map(|e| e.to_string());
-        assert_eq!(error.as_deref(), Some("no environment is called `chess`; there are household, alfworld, webshop"));
+        assert_eq!(
+            error.as_deref(),
+            Some("no environment is called `chess`; there are household, alfworld, webshop")
+        );
         let household = open("household", Options::default()).expect("household needs nothing");
         let error = household.len("test").expect_err("no such split").to_string();
         assert_eq!(error, "household has no split `test`; it has train, valid_seen, valid_unseen");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use opid_env::environment::{Episode, Slips, Task};
 use opid_env::random::Draw;
 use opid_env::webshop::{
-    Catalogue, Files, Goals, Manner, Place, Protocol, Shop, ShopConfig, ShopEpisode, ShopTask, Speaker, Style,
-    generator,
+    Catalogue, Files, Goals, Manner, Place, Protocol, Shop, ShopConfig, ShopEpisode, ShopTask, Speaker,
+    Style, generator,
 };
 
 fn shop(products: usize) -> Shop {
@@ -120,7 +120,16 @@ fn random_actions_do_no_harm_and_forks_go_on_alone() {
             let commands = episode.admissible();
             let mut action = draw.pick(&commands).expect("always one").clone();
             if draw.chance(0.2) {
-                let junk = ["]", "[", "click[", "search[<r>]", "search[<c> beauty]", "search[<q> shampoo]", "search[item_page]", ""];
+                let junk = [
+                    "]",
+                    "[",
+                    "click[",
+                    "search[<r>]",
+                    "search[<c> beauty]",
+                    "search[<q> shampoo]",
+                    "search[item_page]",
+                    "",
+                ];
                 action = draw.pick(&junk).expect("one").to_string();
             } else if !action.contains('<') || action.contains("< prev") {
                 assert!(episode.admits(&action), "{action}");

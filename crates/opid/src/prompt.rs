@@ -31,7 +31,9 @@ pub enum PromptError {
         source: std::io::Error,
     },
     /// There are no built-in templates for an environment.
-    #[error("there are no {templates} prompt templates for {environment}: name a folder with prompt.templates")]
+    #[error(
+        "there are no {templates} prompt templates for {environment}: name a folder with prompt.templates"
+    )]
     None {
         /// The environment.
         environment: String,
@@ -156,12 +158,7 @@ impl Prompts {
     /// # Errors
     /// There are none built in for the environment, a file cannot be read, or a template cannot be filled in or does
     /// not show a skill exactly once.
-    pub fn new(
-        world: &str,
-        templates: &str,
-        layout: Layout,
-        thinking: bool,
-    ) -> Result<Self, PromptError> {
+    pub fn new(world: &str, templates: &str, layout: Layout, thinking: bool) -> Result<Self, PromptError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -282,7 +279,8 @@ mod tests {
         let worlds = [HOUSEHOLDS[0], SHOPS[0]];
         let pairs = layouts.into_iter().flat_map(|layout| kinds.map(|(t, thinking)| (t, thinking, layout)));
         let each = pairs.flat_map(|pair| worlds.map(|world| (world, pair)));
-        each.map(|(world, (t, thinking, l))| (t, thinking, l, Prompts::new(world, t, l, thinking).unwrap())).collect()
+        each.map(|(world, (t, thinking, l))| (t, thinking, l, Prompts::new(world, t, l, thinking).unwrap()))
+            .collect()
     }
 
     fn past() -> Vec<Turn> {

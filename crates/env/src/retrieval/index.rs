@@ -61,10 +61,13 @@ pub struct Hit {
     pub score: f32,
 }
 
+/// Documents that hold a term, in ascending order, and how often.
+type Postings = Vec<(u32, u16)>;
+
 /// Collects documents for an [`Index`].
 #[derive(Default)]
 pub struct IndexBuilder {
-    terms: HashMap<Box<str>, Vec<(u32, u16)>>,
+    terms: HashMap<Box<str>, Postings>,
     lengths: Vec<u32>,
 }
 
@@ -98,7 +101,7 @@ impl IndexBuilder {
 
     /// The index; `label` is kept in its file, to recognise the documents it was made from.
     pub fn finish(self, label: u64) -> Index {
-        let mut terms: Vec<(Box<str>, Vec<(u32, u16)>)> = self.terms.into_iter().collect();
+        let mut terms: Vec<(Box<str>, Postings)> = self.terms.into_iter().collect();
         terms.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let total: u64 = self.lengths.iter().map(|n| u64::from(*n)).sum();
         let filled = self.lengths.iter().filter(|n| **n > 0).count() as u64;
@@ -180,8 +183,7 @@ impl Index {
             return Err("it is no search index");
         }
         let field = |i: usize| read_u64(all, 8 * (1 + i));
-        let [version, label, len, filled, total, terms, postings]: [u64; FIELDS] =
-            std::array::from_fn(field);
+        let [version, label, len, filled, total, terms, postings]: [u64; FIELDS] = std::array::from_fn(field);
         if version != VERSION {
             return Err("it is an index of another version");
         }
@@ -296,8 +298,10 @@ impl Index {
                 *sum += score;
             }
         }
-        let mut hits: Vec<Hit> =
-            found.into_iter().map(|document| Hit { document, score: scores[document as usize] as f32 }).collect();
+        let mut hits: Vec<Hit> = found
+            .into_iter()
+            .map(|document| Hit { document, score: scores[document as usize] as f32 })
+            .collect();
         let better =
             |a: &Hit, b: &Hit| b.score.total_cmp(&a.score).then_with(|| order(a.document, b.document));
         if hits.len() > most && most > 0 {
@@ -346,7 +350,13 @@ mod tests {
 
     fn small() -> IndexBuilder {
         let mut builder = IndexBuilder::default();
-        for text in ["red shoes", "blue shoes, blue laces", "", "red red wine in a red glass", "blue shoes, blue laces"] {
+        for text in [
+            "red shoes",
+            "blue shoes, blue laces",
+            "",
+            "red red wine in a red glass",
+            "blue shoes, blue laces",
+        ] {
             builder.add(text);
         }
         builder
@@ -397,7 +407,10 @@ mod tests {
     fn lengths_keep_four_bits() {
         for length in 0..100_000u32 {
             let kept = decode_length(encode_length(length));
-            assert!(kept <= length && f64::from(length - kept) <= 0.125 * f64::from(length), "{length}: {kept}");
+            assert!(
+                kept <= length && f64::from(length - kept) <= 0.125 * f64::from(length),
+                "{length}: {kept}"
+            );
             assert_eq!(encode_length(kept), encode_length(length));
         }
         assert_eq!(encode_length(23), 23);

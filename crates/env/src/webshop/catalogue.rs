@@ -89,7 +89,8 @@ impl Files {
     /// The folder has neither set.
     pub fn of(folder: &Path, all: bool) -> Result<Self, CatalogueError> {
         let sets = if all { ["", "_1000"] } else { ["_1000", ""] };
-        let paths = sets.map(|set| [PRODUCTS, ATTRIBUTES].map(|name| folder.join(format!("{name}{set}.json"))));
+        let paths =
+            sets.map(|set| [PRODUCTS, ATTRIBUTES].map(|name| folder.join(format!("{name}{set}.json"))));
         let found = paths.into_iter().find(|set| set.iter().all(|path| path.is_file()));
         let [products, attributes] = found.ok_or_else(|| CatalogueError::Missing(folder.to_owned()))?;
         let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
@@ -176,9 +177,9 @@ impl Catalogue {
 
     /// The best [`RESULTS`] products for a query with their scores, the best first.
     pub fn search(&self, query: &str) -> Vec<(u32, f32)> {
-        let hits = self.index.search(query, RESULTS, |a, b| -> Ordering {
-            self.product(a).asin.cmp(&self.product(b).asin)
-        });
+        let hits = self
+            .index
+            .search(query, RESULTS, |a, b| -> Ordering { self.product(a).asin.cmp(&self.product(b).asin) });
         hits.into_iter().map(|hit| (hit.document, hit.score)).collect()
     }
 }
@@ -275,7 +276,8 @@ impl<'de> Visitor<'de> for Products {
         let mut numbers: HashMap<Box<str>, u32> = HashMap::new();
         let mut unreadable = None;
         while let Some(record) = list.next_element::<Record<'de>>()? {
-            if record.asin == "nan" || record.asin.chars().count() > 10 || numbers.contains_key(&*record.asin) {
+            if record.asin == "nan" || record.asin.chars().count() > 10 || numbers.contains_key(&*record.asin)
+            {
                 continue;
             }
             let asin: Box<str> = record.asin.as_ref().into();

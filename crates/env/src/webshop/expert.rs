@@ -49,7 +49,10 @@ impl Shopper {
             Place::Results => {
                 let page = visit.page().max(1) as usize;
                 let rank = visit.results().iter().position(|product| *product == wanted);
-                match rank.map(|rank| rank / PER_PAGE + 1).filter(|at| *at <= PAGES.max(page) || self.searched) {
+                match rank
+                    .map(|rank| rank / PER_PAGE + 1)
+                    .filter(|at| *at <= PAGES.max(page) || self.searched)
+                {
                     None => {
                         self.searched = true;
                         button("back to search")
@@ -68,7 +71,9 @@ impl Shopper {
                 let is_chosen = |value: &str| visit.chosen().iter().any(|c| c.value(product) == value);
                 let wanted = task.wanted();
                 let missing = wanted.options.iter().map(|option| option.value()).find(|value| {
-                    !is_chosen(value) && !value.contains('[') && clickables.iter().any(|name| **name == **value)
+                    !is_chosen(value)
+                        && !value.contains('[')
+                        && clickables.iter().any(|name| **name == **value)
                 });
                 button(missing.unwrap_or("buy now"))
             }

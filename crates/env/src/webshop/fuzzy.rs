@@ -35,9 +35,8 @@ pub fn token_set_ratio(first: &str, second: &str, similarity: Similarity) -> u32
 fn clean(text: &str, similarity: Similarity) -> String {
     let keeps_line = similarity == Similarity::Blocks;
     let kept = text.chars().filter(|c| !('\u{80}'..='\u{ff}').contains(c));
-    let spaced: String = kept
-        .map(|c| if python::is_alphanumeric(c) || (keeps_line && c == '_') { c } else { ' ' })
-        .collect();
+    let spaced: String =
+        kept.map(|c| if python::is_alphanumeric(c) || (keeps_line && c == '_') { c } else { ' ' }).collect();
     python::strip(&spaced.to_lowercase()).to_owned()
 }
 

@@ -16,8 +16,9 @@ use super::product::{Instruction, Price, Product};
 use crate::random::Draw;
 
 /// What products there are.
-static GROUPS: LazyLock<Vec<Group>> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../assets/webshop.json")).expect("groups of products"));
+static GROUPS: LazyLock<Vec<Group>> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../assets/webshop.json")).expect("groups of products")
+});
 
 /// Products of a group have attributes and options in common.
 #[derive(Deserialize)]
@@ -82,8 +83,13 @@ pub fn product(seed: u64, number: usize) -> Product {
         options: options(group, draw),
         query: kind.as_str().into(),
         category: group.category.as_str().into(),
-        product_category: format!("{} \u{203a} {} \u{203a} {}", group.path, capitalized(&group.category), capitalized(kind))
-            .into(),
+        product_category: format!(
+            "{} \u{203a} {} \u{203a} {}",
+            group.path,
+            capitalized(&group.category),
+            capitalized(kind)
+        )
+        .into(),
         instruction: asked,
         human: Vec::new(),
         nouns: None,
@@ -158,7 +164,10 @@ fn options(group: &Group, draw: &mut Draw) -> Vec<(Box<str>, Vec<Box<str>>)> {
 pub fn write(folder: &Path, seed: u64, count: usize) -> std::io::Result<[PathBuf; 2]> {
     std::fs::create_dir_all(folder)?;
     let paths = ["items_shuffle.json", "items_ins_v2.json"].map(|name| folder.join(name));
-    let [mut items, mut said] = [BufWriter::new(std::fs::File::create(&paths[0])?), BufWriter::new(std::fs::File::create(&paths[1])?)];
+    let [mut items, mut said] = [
+        BufWriter::new(std::fs::File::create(&paths[0])?),
+        BufWriter::new(std::fs::File::create(&paths[1])?),
+    ];
     for number in 0..count {
         let product = product(seed, number);
         let between = if number == 0 { "" } else { ",\n" };
@@ -179,7 +188,12 @@ pub fn write(folder: &Path, seed: u64, count: usize) -> std::io::Result<[PathBuf
         .to_string();
         // The order of options is that of their pages, so they are written by hand.
         let record = record.trim_end_matches('}');
-        write!(items, "{}{record}, \"customization_options\": {{{}}}}}", if number == 0 { "[" } else { between }, options.join(", "))?;
+        write!(
+            items,
+            "{}{record}, \"customization_options\": {{{}}}}}",
+            if number == 0 { "[" } else { between },
+            options.join(", ")
+        )?;
         let mut entry = json!({ "attributes": product.attributes });
         if let Some(Instruction { text, attributes }) = &product.instruction {
             entry["instruction"] = json!(text);

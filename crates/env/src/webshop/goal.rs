@@ -85,7 +85,8 @@ impl Goals {
             match speaker {
                 Speaker::Made if product.instruction.is_some() => {
                     let upper = draw_limit(price, &mut random);
-                    let combinations: usize = product.options.iter().map(|(_, values)| values.len()).product();
+                    let combinations: usize =
+                        product.options.iter().map(|(_, values)| values.len()).product();
                     let goal = |choice| Goal { product: number, choice, upper };
                     goals.list.extend((0..combinations as u32).map(goal));
                 }
@@ -147,7 +148,8 @@ impl Goals {
         let mut text = match self.speaker {
             Speaker::Human => product.human[goal.choice as usize].said.text.trim_matches('.').to_owned(),
             Speaker::Made => {
-                let mut text = product.instruction.as_ref().map_or_else(String::new, |said| said.text.to_string());
+                let mut text =
+                    product.instruction.as_ref().map_or_else(String::new, |said| said.text.to_string());
                 for (number, option) in combination(product, goal.choice).into_iter().enumerate() {
                     text.push_str(if number == 0 { " with " } else { ", and " });
                     if let WantedOption::Named(name, value) = option {

@@ -34,7 +34,8 @@ impl Mersenne {
         }
         for _ in 1..N {
             let before = state[i - 1];
-            state[i] = (state[i] ^ (before ^ (before >> 30)).wrapping_mul(1_566_083_941)).wrapping_sub(i as u32);
+            state[i] =
+                (state[i] ^ (before ^ (before >> 30)).wrapping_mul(1_566_083_941)).wrapping_sub(i as u32);
             i += 1;
             if i == N {
                 state[0] = state[N - 1];

@@ -231,7 +231,8 @@ fn rich(nodes: &[Node<'_>], visit: &Visit) -> String {
             Kind::Product => visit.has_seen(shown),
             Kind::Option(_) => visit.address().contains(&format!("\"{shown}\"")),
         };
-        let (open, close) = if is_chosen { ("clicked button", "clicked button_") } else { ("button", "button_") };
+        let (open, close) =
+            if is_chosen { ("clicked button", "clicked button_") } else { ("button", "button_") };
         match node.kind {
             Kind::Plain => text.push_str(shown),
             Kind::Button => text.push_str(&format!("[button] {shown} [button_]")),

@@ -179,7 +179,9 @@ impl<'de> Deserialize<'de> for Options {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Options, A::Error> {
                 let mut groups: Vec<(Box<str>, Vec<Box<str>>)> = Vec::new();
-                while let Some((name, choices)) = map.next_entry::<Cow<'de, str>, Option<Vec<Choice<'de>>>>()? {
+                while let Some((name, choices)) =
+                    map.next_entry::<Cow<'de, str>, Option<Vec<Choice<'de>>>>()?
+                {
                     let Some(choices) = choices else { continue };
                     let name = name.to_lowercase().into_boxed_str();
                     let value = |choice: Choice<'_>| {
@@ -257,7 +259,17 @@ mod tests {
         assert_eq!(product.options, [("color".into(), vec!["x".into()])]);
         assert_eq!((&*product.query, product.price.to_string().as_str()), ("mugs", "$100.0"));
         assert_eq!(product.document(), "mug  one color: x");
-        let empty = text.replace("{\"Color\": [{\"value\": \" Red/Blue \"}], \"Size\": null, \"COLOR\": [{\"value\": \"x\"}]}", "\"\"");
-        assert!(serde_json::from_str::<Record>(&empty).expect("a product").product().expect("a price").options.is_empty());
+        let empty = text.replace(
+            "{\"Color\": [{\"value\": \" Red/Blue \"}], \"Size\": null, \"COLOR\": [{\"value\": \"x\"}]}",
+            "\"\"",
+        );
+        assert!(
+            serde_json::from_str::<Record>(&empty)
+                .expect("a product")
+                .product()
+                .expect("a price")
+                .options
+                .is_empty()
+        );
     }
 }

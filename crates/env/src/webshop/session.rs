@@ -235,10 +235,12 @@ impl Visit {
                     self.seen.push(asin.clone());
                 }
             }
-            Target::Value(group, value) => match self.chosen.iter_mut().find(|choice| choice.group == group) {
-                Some(choice) => choice.value = value,
-                None => self.chosen.push(Choice { group, value }),
-            },
+            Target::Value(group, value) => {
+                match self.chosen.iter_mut().find(|choice| choice.group == group) {
+                    Some(choice) => choice.value = value,
+                    None => self.chosen.push(Choice { group, value }),
+                }
+            }
         }
         self.go(catalogue, Place::Item)
     }
@@ -290,7 +292,8 @@ impl Visit {
 
     /// The chosen values as an object, each text written by `quote`.
     fn options(&self, product: &Product, quote: impl Fn(&str) -> String) -> String {
-        let pair = |choice: &Choice| format!("{}: {}", quote(choice.name(product)), quote(choice.value(product)));
+        let pair =
+            |choice: &Choice| format!("{}: {}", quote(choice.name(product)), quote(choice.value(product)));
         format!("{{{}}}", self.chosen.iter().map(pair).collect::<Vec<_>>().join(", "))
     }
 }

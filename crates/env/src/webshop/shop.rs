@@ -144,11 +144,15 @@ impl Shop {
         }
         let count = kept.len();
         if count < 2 {
-            return refuse(format!("{count} goals; products need instructions, in the file of attributes or of people"));
+            return refuse(format!(
+                "{count} goals; products need instructions, in the file of attributes or of people"
+            ));
         }
         let least = TEST_GOALS + WORKERS[0];
         if config.protocol == Protocol::Reference && goals.list().len() < least {
-            return refuse(format!("{count} goals; the reference's way of drawing them needs at least {least}"));
+            return refuse(format!(
+                "{count} goals; the reference's way of drawing them needs at least {least}"
+            ));
         }
         let train = kept.split_off(TEST_GOALS.min(count.div_ceil(5)));
         Ok(Self {
@@ -224,9 +228,10 @@ impl Shop {
         }
         let number = first + rounds[round][worker];
         let seed = first_seed + worker as u64;
-        let goals = reference.goals.entry(seed).or_insert_with(|| {
-            Arc::new(Goals::new(&self.catalogue, self.config.speaker, seed))
-        });
+        let goals = reference
+            .goals
+            .entry(seed)
+            .or_insert_with(|| Arc::new(Goals::new(&self.catalogue, self.config.speaker, seed)));
         (Arc::clone(goals), number, seed)
     }
 }

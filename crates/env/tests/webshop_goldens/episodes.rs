@@ -65,7 +65,12 @@ fn compare_page(differences: &mut Differences, name: &dyn Fn() -> String, page: 
     differences.compare(name, page.clickables, clickables);
 }
 
-fn replay(differences: &mut Differences, catalogue: &Catalogue, recorded: Recorded, mut episode: ShopEpisode) {
+fn replay(
+    differences: &mut Differences,
+    catalogue: &Catalogue,
+    recorded: Recorded,
+    mut episode: ShopEpisode,
+) {
     let title = format!("goal {} human {}", recorded.goal_idx, recorded.human);
     let name = || format!("{title}: reset");
     differences.compare(name, recorded.instruction, episode.visit().instruction().to_owned());
@@ -88,8 +93,13 @@ fn replay(differences: &mut Differences, catalogue: &Catalogue, recorded: Record
         differences.compare(name, session, episode.receipt().is_none().then_some(ours));
         if let (Some(info), Some(receipt)) = (step.reward_info, episode.receipt()) {
             let kind = receipt.reward.kind;
-            let recorded =
-                (info.r_type, info.query_match == 1, info.category_match == 1, info.title_score, info.r_price == 1);
+            let recorded = (
+                info.r_type,
+                info.query_match == 1,
+                info.category_match == 1,
+                info.title_score,
+                info.r_price == 1,
+            );
             let own = (kind.factor, kind.same_query, kind.same_category, kind.title, receipt.reward.price);
             differences.compare(name, recorded, own);
             differences.compare(name, step.reward, receipt.reward.total);
@@ -192,8 +202,10 @@ pub fn edge_catalogue(shared: &Shared) -> Result<(), Failed> {
                 }
                 differences.compare(|| "products".into(), products.len(), catalogue.products().len());
                 for (loaded, product) in products.into_iter().zip(catalogue.products()) {
-                    let texts = |all: &[Box<str>]| all.iter().map(|text| text.to_string()).collect::<Vec<_>>();
-                    let options = product.options.iter().map(|(name, v)| (name.to_string(), texts(v))).collect();
+                    let texts =
+                        |all: &[Box<str>]| all.iter().map(|text| text.to_string()).collect::<Vec<_>>();
+                    let options =
+                        product.options.iter().map(|(name, v)| (name.to_string(), texts(v))).collect();
                     let name = || loaded.asin.clone();
                     differences.compare(name, loaded.options, options);
                     let recorded = [loaded.title, loaded.price, loaded.query, loaded.description];
@@ -211,7 +223,8 @@ pub fn edge_catalogue(shared: &Shared) -> Result<(), Failed> {
                 differences.compare(|| "goals".into(), recorded.len(), goals.list().len());
                 let weights = goals.weights(&catalogue);
                 for ((wish, &goal), weight) in recorded.into_iter().zip(goals.list()).zip(weights) {
-                    let ours = (goals.instruction(&catalogue, goal), goals.wanted(&catalogue, goal).price_upper);
+                    let ours =
+                        (goals.instruction(&catalogue, goal), goals.wanted(&catalogue, goal).price_upper);
                     let near = (wish.weight - weight).abs() < 1e-15;
                     let name = || wish.instruction_text.clone();
                     differences.compare(name, true, near);
@@ -231,7 +244,8 @@ pub fn edge_catalogue(shared: &Shared) -> Result<(), Failed> {
                     differences.compare(name, (step.reward as f32, step.done), (ours.score, ours.done));
                     differences.compare(name, &step.obs, &episode.page(Style::Text));
                     differences.compare(name, &step.rich, &episode.page(Style::Rich));
-                    let clickables: Vec<String> = episode.clickables().iter().map(|c| c.to_string()).collect();
+                    let clickables: Vec<String> =
+                        episode.clickables().iter().map(|c| c.to_string()).collect();
                     differences.compare(name, &step.clickables, &clickables);
                     let visit = episode.visit();
                     differences.compare(name, step.has_search_bar, visit.place() == Place::Search);

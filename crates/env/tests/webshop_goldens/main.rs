@@ -72,7 +72,12 @@ struct Differences {
 
 impl Differences {
     /// Compares one thing; `name` is asked where it differs.
-    fn compare<T: PartialEq + std::fmt::Debug>(&mut self, name: impl FnOnce() -> String, recorded: T, ours: T) {
+    fn compare<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        name: impl FnOnce() -> String,
+        recorded: T,
+        ours: T,
+    ) {
         self.cases += 1;
         if recorded != ours {
             self.found.push(format!("{}\n  recorded {recorded:?}\n  ours     {ours:?}", name()));

@@ -30,7 +30,8 @@ pub fn random_numbers(shared: &Shared) -> Result<(), Failed> {
         differences.compare(name("random"), vectors.random, (0..4).map(|_| random.random()).collect());
         let uniform = (0..vectors.uniform.len()).map(|_| random.uniform(5.0, 7.25)).collect();
         differences.compare(name("uniform"), vectors.uniform, uniform);
-        let sample = (0..vectors.sample.len()).map(|_| random.sample_two(&[10.0, 20.0, 30.0, 40.0])).collect();
+        let sample =
+            (0..vectors.sample.len()).map(|_| random.sample_two(&[10.0, 20.0, 30.0, 40.0])).collect();
         differences.compare(name("sample"), vectors.sample, sample);
         let below = [1, 2, 3, 7, 1000, 6910].map(|n| random.below(n)).to_vec();
         differences.compare(name("randbelow"), vectors.randbelow, below);
@@ -56,7 +57,8 @@ pub fn products(shared: &Shared) -> Result<(), Failed> {
     let mut differences = Differences::default();
     let recorded: Vec<Value> = shared.lines("products_loaded.jsonl")?;
     for (mut recorded, product) in recorded.into_iter().zip(catalogue.products()) {
-        let options: Vec<Value> = product.options.iter().map(|(name, values)| json!([name, values])).collect();
+        let options: Vec<Value> =
+            product.options.iter().map(|(name, values)| json!([name, values])).collect();
         let pricing: Vec<f64> = [product.price.low].into_iter().chain(product.price.high).collect();
         let ours = json!({
             "asin": product.asin, "Title": product.title, "Price": product.price.to_string(), "pricing": pricing,
@@ -121,12 +123,22 @@ fn compare(
             options,
         );
         let recorded = (
-            (recorded.asin, recorded.instruction_text, recorded.attributes, recorded.price_upper, recorded.goal_options),
+            (
+                recorded.asin,
+                recorded.instruction_text,
+                recorded.attributes,
+                recorded.price_upper,
+                recorded.goal_options,
+            ),
             recorded.weight,
         );
         differences.compare(|| format!("goal {number}"), recorded.0, ours);
         let near = (recorded.1 - weights[number]).abs() <= 1e-15;
-        differences.compare(|| format!("weight of goal {number}: {} {}", recorded.1, weights[number]), true, near);
+        differences.compare(
+            || format!("weight of goal {number}: {} {}", recorded.1, weights[number]),
+            true,
+            near,
+        );
     }
 }
 

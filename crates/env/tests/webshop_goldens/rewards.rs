@@ -77,7 +77,8 @@ pub fn rewards(shared: &Shared) -> Result<(), Failed> {
         let product = catalogue.product(number);
         let chosen = case.options.values().map(String::as_str);
         let ours = reward(&wanted, product, case.price, chosen, Similarity::Blocks);
-        let name = || format!("goal {} human {}: {} {:?}", case.goal_idx, case.human, case.asin, case.options);
+        let name =
+            || format!("goal {} human {}: {} {:?}", case.goal_idx, case.human, case.asin, case.options);
         let recorded = (&*case.goal_asin, case.price, case.reward, case.num_attr, case.num_opt.unwrap_or(0));
         let own = (
             &*wanted.product.asin,
@@ -87,8 +88,13 @@ pub fn rewards(shared: &Shared) -> Result<(), Failed> {
             ours.options,
         );
         differences.compare(name, recorded, own);
-        let recorded =
-            (case.r_type, case.query_match == 1, case.category_match == 1, case.title_score, case.r_price == 1);
+        let recorded = (
+            case.r_type,
+            case.query_match == 1,
+            case.category_match == 1,
+            case.title_score,
+            case.r_price == 1,
+        );
         let kind = ours.kind;
         let own = (kind.factor, kind.same_query, kind.same_category, kind.title, ours.price);
         differences.compare(name, recorded, own);

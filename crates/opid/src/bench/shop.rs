@@ -9,7 +9,7 @@ use opid_env::webshop::{
     Catalogue, CatalogueError, Files, Goals, Manner, Place, Request, ShopTask, Speaker, generator,
 };
 
-use super::{Figure, Speed, memory, median, time};
+use super::{Figure, Speed, median, memory, time};
 
 /// Searches in a repetition.
 const SEARCHES: usize = 2_000;

@@ -40,7 +40,8 @@ pub(super) fn is_shop(observation: &str) -> bool {
 
 /// The parts of a page in either manner, without the marks of buttons.
 fn parts(text: &str) -> Vec<&str> {
-    const MARKS: [(&str, &str); 2] = [("[button] ", " [button_]"), ("[clicked button] ", " [clicked button_]")];
+    const MARKS: [(&str, &str); 2] =
+        [("[button] ", " [button_]"), ("[clicked button] ", " [clicked button_]")];
     if text.contains(SEPARATOR) {
         return text.split(SEPARATOR).collect();
     }
@@ -80,7 +81,9 @@ impl Page {
             });
             return Some(Page::Results(listed.collect()));
         }
-        let Some(at) = parts.iter().position(|part| part.starts_with("Price: $")) else { return Some(Page::Leaf) };
+        let Some(at) = parts.iter().position(|part| part.starts_with("Price: $")) else {
+            return Some(Page::Leaf);
+        };
         // Before the price stand the title, and before that the options.
         let clickable = parts[..at.saturating_sub(1)].iter().map(|part| part.to_lowercase()).collect();
         Some(Page::Item { price: dollars(parts[at])?, clickable })
@@ -116,14 +119,8 @@ enum Fault {
 }
 
 impl Fault {
-    const ALL: [Fault; 6] = [
-        Fault::Unchosen,
-        Fault::Unfit,
-        Fault::WrongValue,
-        Fault::PoorSearch,
-        Fault::Detour,
-        Fault::Invalid,
-    ];
+    const ALL: [Fault; 6] =
+        [Fault::Unchosen, Fault::Unfit, Fault::WrongValue, Fault::PoorSearch, Fault::Detour, Fault::Invalid];
 
     fn name(self) -> &'static str {
         match self {
@@ -202,7 +199,9 @@ impl Visit {
     fn missing<'a>(&'a self, clickable: &[String]) -> Option<&'a str> {
         let values = self.request.options.iter().map(|(_, value)| value.as_str());
         values.into_iter().find(|value| {
-            !self.chosen.contains(*value) && clickable.iter().any(|name| name == value) && !value.contains('[')
+            !self.chosen.contains(*value)
+                && clickable.iter().any(|name| name == value)
+                && !value.contains('[')
         })
     }
 
@@ -218,7 +217,9 @@ impl Visit {
         let click = |name: &str| format!("click[{name}]");
         Some(match &self.page {
             Page::Search => format!("search[{}]", self.request.words),
-            Page::Results(listed) => self.best(listed).map_or(click("next >"), |product| click(&product.asin)),
+            Page::Results(listed) => {
+                self.best(listed).map_or(click("next >"), |product| click(&product.asin))
+            }
             Page::Item { price, clickable } if self.is_unfit(*price, clickable) => click("< prev"),
             Page::Item { clickable, .. } => click(self.missing(clickable).unwrap_or("buy now")),
             Page::Leaf => click("< prev"),
@@ -418,13 +419,16 @@ mod tests {
             "plan: search for the product with all words that are asked; open the product whose title has all that is \
              asked for less than $40; choose blue; choose 32; buy now"
         );
-        assert_eq!(skills(&analysis), [
-            (0, "do: search[slim fit machine wash men's jeans]"),
-            (1, "do: click[b02]"),
-            (2, "do: click[blue]"),
-            (3, "do: click[32]"),
-            (4, "do: click[buy now]"),
-        ]);
+        assert_eq!(
+            skills(&analysis),
+            [
+                (0, "do: search[slim fit machine wash men's jeans]"),
+                (1, "do: click[b02]"),
+                (2, "do: click[blue]"),
+                (3, "do: click[32]"),
+                (4, "do: click[buy now]"),
+            ]
+        );
     }
 
     #[test]
@@ -433,8 +437,14 @@ mod tests {
             ("search[red mug]", "Back to Search [SEP] Page 1 (Total results: 0) [SEP] Next >"),
             ("click[back to search]", "Search"),
             SEARCHED,
-            ("click[b03]", "Back to Search [SEP] < Prev [SEP] Kal Men's Jeans [SEP] Price: $60.0 [SEP] Buy Now"),
-            ("click[blue]", "Back to Search [SEP] < Prev [SEP] Kal Men's Jeans [SEP] Price: $60.0 [SEP] Buy Now"),
+            (
+                "click[b03]",
+                "Back to Search [SEP] < Prev [SEP] Kal Men's Jeans [SEP] Price: $60.0 [SEP] Buy Now",
+            ),
+            (
+                "click[blue]",
+                "Back to Search [SEP] < Prev [SEP] Kal Men's Jeans [SEP] Price: $60.0 [SEP] Buy Now",
+            ),
             ("click[< prev]", RESULTS),
             ("click[b02]", ITEM),
             ("click[red]", ITEM),
@@ -455,7 +465,9 @@ mod tests {
         ] {
             assert!(advice.contains(&expected), "{expected:?} in {advice:?}");
         }
-        assert!(analysis.summary.contains("poor search: 1") && analysis.summary.contains("impossible command: 1"));
+        assert!(
+            analysis.summary.contains("poor search: 1") && analysis.summary.contains("impossible command: 1")
+        );
         let unbought = study(false, &[SEARCHED]);
         assert_eq!(unbought.episode_skill, "remember: buy now");
     }
