@@ -7,9 +7,10 @@ use crate::alfworld::{Dataset, DatasetError, PHRASES};
 use crate::environment::Task;
 use crate::household::{self, HouseholdConfig, HouseholdError, World};
 use crate::search::library::{self, Questions, SearchConfig, SearchError};
+use crate::webshop::{self, Shop, ShopConfig, ShopError};
 
 /// The names of the environments.
-pub const NAMES: [&str; 3] = ["household", "alfworld", "search"];
+pub const NAMES: [&str; 4] = ["household", "alfworld", "webshop", "search"];
 
 /// The names of those that make tasks without end, so that a whole split cannot be played.
 pub const ENDLESS: [&str; 1] = ["household"];
@@ -26,6 +27,8 @@ pub struct Options {
     pub household: HouseholdConfig,
     /// `search`: questions, and what is searched for their answers.
     pub search: SearchConfig,
+    /// `webshop`: what shop it is; where it names no folder, `$WEBSHOP_DATA` does, and without that products are made up.
+    pub shop: ShopConfig,
     /// `alfworld`: the folder that holds `json_2.1.1`; where it is missing, `$ALFWORLD_DATA`.
     pub data: Option<PathBuf>,
 }
@@ -54,6 +57,9 @@ pub enum CatalogError {
     /// The questions cannot be had.
     #[error(transparent)]
     Search(#[from] SearchError),
+    /// The shop cannot be opened.
+    #[error(transparent)]
+    Shop(#[from] ShopError),
 }
 
 /// Where the tasks of an environment come from.
@@ -77,6 +83,10 @@ pub fn open(name: &str, options: Options) -> Result<Box<dyn TaskSource>, Catalog
             Ok(Box::new(Alfworld { data: data.ok_or(CatalogError::NoData)?, splits: Mutex::default() }))
         }
         "search" => Ok(Box::new(Questions::open(options.search)?)),
+        "webshop" => {
+            let data = options.shop.data.or_else(|| std::env::var_os("WEBSHOP_DATA").map(PathBuf::from));
+            Ok(Box::new(Shop::open(ShopConfig { data, ..options.shop }, options.seed)?))
+        }
         _ => Err(CatalogError::Name(name.to_string())),
     }
 }
@@ -158,6 +168,24 @@ impl TaskSource for Questions {
     }
 }
 
+impl TaskSource for Shop {
+    fn len(&self, split: &str) -> Result<Option<usize>, CatalogError> {
+        Ok(Shop::len(self, split)?)
+    }
+
+    fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError> {
+        Ok(Shop::task(self, split, index)?)
+    }
+
+    fn splits(&self) -> Vec<&str> {
+        webshop::SPLITS.to_vec()
+    }
+
+    fn phrases(&self) -> Vec<&'static str> {
+        webshop::PHRASES.to_vec()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +195,7 @@ mod tests {
         let error = open("chess", Options::default()).err().map(|e| e.to_string());
         assert_eq!(
             error.as_deref(),
-            Some("no environment is called `chess`; there are household, alfworld, search")
+            Some("no environment is called `chess`; there are household, alfworld, webshop, search")
         );
         let household = open("household", Options::default()).expect("household needs nothing");
         let error = household.len("test").expect_err("no such split").to_string();

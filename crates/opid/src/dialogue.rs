@@ -109,7 +109,7 @@ impl Dialogue {
         let chat = Chat::new(tokenizer, template);
         let environment = &recipe.environment.name;
         Ok(Dialogue {
-            prompts: Prompts::new(&p.templates, p.layout, thinking)?,
+            prompts: Prompts::new(environment, &p.templates, p.layout, thinking)?,
             grammar: Grammar::of(environment)
                 .ok_or_else(|| DialogueError::Environment(environment.clone()))?,
             opening: chat.opening(&options)?,

@@ -85,7 +85,7 @@ pub fn train_tokenizer(
     tasks: &Tasks,
 ) -> Result<Tokenizer, WarmStartError> {
     let p = &recipe.prompt;
-    let prompts = Prompts::new(&p.templates, p.layout, recipe.policy.thinking)?;
+    let prompts = Prompts::new(&recipe.environment.name, &p.templates, p.layout, recipe.policy.thinking)?;
     let episodes = tasks.training(&recipe.environment.split, 0, TOKENIZER_EPISODES)?;
     let texts: Vec<Vec<String>> = episodes
         .par_iter()
@@ -111,7 +111,7 @@ pub fn train_tokenizer(
         })
         .collect::<Result<_, PromptError>>()?;
     let mut fixed: Vec<String> = tasks.source().phrases().iter().map(|p| p.to_string()).collect();
-    fixed.extend(phrases::ALL.iter().map(|p| p.to_string()));
+    fixed.extend(phrases::of(&recipe.environment.name).iter().map(|p| p.to_string()));
     Ok(Tokenizer::train(texts.into_iter().flatten(), warm.vocab_size, &fixed, &SPECIAL)?)
 }
 

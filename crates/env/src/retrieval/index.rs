@@ -61,10 +61,13 @@ pub struct Hit {
     pub score: f32,
 }
 
+/// Documents that hold a term, in ascending order, and how often.
+type Postings = Vec<(u32, u16)>;
+
 /// Collects documents for an [`Index`].
 #[derive(Default)]
 pub struct IndexBuilder {
-    terms: HashMap<Box<str>, Vec<(u32, u16)>>,
+    terms: HashMap<Box<str>, Postings>,
     lengths: Vec<u32>,
 }
 
@@ -98,7 +101,7 @@ impl IndexBuilder {
 
     /// The index; `label` is kept in its file, to recognise the documents it was made from.
     pub fn finish(self, label: u64) -> Index {
-        let mut terms: Vec<(Box<str>, Vec<(u32, u16)>)> = self.terms.into_iter().collect();
+        let mut terms: Vec<(Box<str>, Postings)> = self.terms.into_iter().collect();
         terms.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let total: u64 = self.lengths.iter().map(|n| u64::from(*n)).sum();
         let filled = self.lengths.iter().filter(|n| **n > 0).count() as u64;

@@ -101,7 +101,7 @@ impl Differences {
 
 fn main() {
     type Check = fn(&Shared) -> Result<(), Failed>;
-    let checks: [(&str, Check); 13] = [
+    let checks: [(&str, Check); 15] = [
         ("random_numbers", products::random_numbers),
         ("products", products::products),
         ("goals", products::goals),
@@ -115,6 +115,8 @@ fn main() {
         ("rewards", rewards::rewards),
         ("attainable_goals", rewards::attainable_goals),
         ("episodes", episodes::episodes),
+        ("episodes_with_attributes", episodes::episodes_with_attributes),
+        ("edge_catalogue", episodes::edge_catalogue),
     ];
     let shared = Shared::find().map(Arc::new);
     let trials = checks.into_iter().map(|(name, check)| match shared.clone() {

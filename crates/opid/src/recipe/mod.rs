@@ -6,9 +6,6 @@
 
 use std::path::PathBuf;
 
-use opid_env::search::library::SearchConfig;
-use opid_env::search::observation::Style;
-use opid_env::search::world::WorldConfig;
 use opid_lm::checkpoint::StoredDtype;
 use opid_lm::kernels::tile::Precision;
 use opid_lm::optimizer::MomentFormat;
@@ -22,10 +19,12 @@ use crate::loss::policy::Ratio;
 
 mod analyzer;
 mod defaults;
+mod environment;
 mod read;
 mod skill;
 
 pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise, SkillPolicy};
+pub use environment::{Environment, Search, Shop};
 pub(crate) use read::with_suggestion;
 pub use skill::{ShownSkills, Skill, Teacher};
 
@@ -98,50 +97,6 @@ pub struct Recipe {
     /// Makes the starting policy from expert episodes, when there is no pretrained one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<WarmStart>,
-}
-
-/// Where the agent acts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Environment {
-    /// `household` (generated games, needs no data) or `alfworld` (games under `$ALFWORLD_DATA`).
-    pub name: String,
-    /// Split whose tasks are trained on.
-    pub split: String,
-    /// An episode ends after this many actions.
-    pub max_turns: usize,
-    /// `household`: fewest and most receptacles of a room; 0 and 0 make rooms of real size.
-    pub receptacles: (usize, usize),
-    /// Kinds of task to use (for example `pick_and_place_simple`); empty uses all.
-    pub kinds: Vec<String>,
-    /// Share of the training split's tasks that are trained on, the same ones for every seed; of an endless
-    /// split, which has no shares, only 1.
-    pub fraction: f64,
-    /// `search`: questions, and what is searched.
-    pub search: Search,
-    /// Number, from 0, of the first task that is trained on after those of a `[warm_start]`: for a policy that was made
-    /// from the tasks before it.
-    pub first_task: usize,
-}
-
-/// Questions, and what is searched for their answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Search {
-    /// Folder of questions, `SPLIT.jsonl` or `SPLIT.parquet` (as Search-R1 publishes them); empty makes up a world of
-    /// things to ask about.
-    pub questions: String,
-    /// With `questions`: the passages that are searched, a file of JSON lines with `id` and `contents`.
-    pub corpus: String,
-    /// Passages shown for a query.
-    pub passages: usize,
-    /// How they are shown: `plain`, or `json` as the reference does.
-    pub style: Style,
-    /// Whether passages are shown and scored as they are, as by the reference: one that holds an answer block then
-    /// answers for the agent.
-    pub reference: bool,
-    /// Scales the made-up world; 1 has 728 things.
-    pub size: f64,
 }
 
 /// The language model that is trained.
@@ -424,23 +379,5 @@ impl From<Noise> for crate::demonstration::Noise {
             forget: n.forget,
         };
         Self { slips, chance: n.chance, repeat: n.repeat }
-    }
-}
-
-impl Environment {
-    /// What `search` is opened with.
-    pub fn search_config(&self) -> SearchConfig {
-        let s = &self.search;
-        let file = |name: &String| (!name.is_empty()).then(|| PathBuf::from(name));
-        SearchConfig {
-            questions: file(&s.questions),
-            corpus: file(&s.corpus),
-            world: WorldConfig { size: s.size, ..WorldConfig::default() },
-            passages: s.passages,
-            style: s.style,
-            reference: s.reference,
-            turns: self.max_turns,
-            ..SearchConfig::default()
-        }
     }
 }

@@ -16,6 +16,8 @@ const HOUSEHOLD: &str = include_str!("../../skills/household.toml");
 
 /// The skills of search QA.
 const SEARCH: &str = include_str!("../../skills/search.toml");
+/// The skills of WebShop.
+const WEBSHOP: &str = include_str!("../../skills/webshop.toml");
 
 /// Which bank, and how a task's skills are found in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +124,7 @@ impl Bank {
         let (text, origin) = match (settings.file.as_str(), environment) {
             ("", "household" | "alfworld") => (HOUSEHOLD.to_owned(), "built in".to_owned()),
             ("", "search") => (SEARCH.to_owned(), "built in".to_owned()),
+            ("", "webshop") => (WEBSHOP.to_owned(), "built in".to_owned()),
             ("", environment) => return Err(BankError::None { environment: environment.to_owned() }),
             (file, _) => {
                 let path = Path::new(file);

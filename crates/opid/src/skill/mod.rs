@@ -20,4 +20,5 @@ mod research;
 pub mod route;
 pub mod schedule;
 pub mod shift;
+mod shopping;
 pub mod usage;

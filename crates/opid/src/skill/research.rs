@@ -22,7 +22,8 @@ const ENOUGH: &str = "answer at once when a passage says it";
 const TAGS: &str = "write one search or one answer between its tags";
 
 /// Every fixed part, for training a tokenizer.
-pub const ALL: [&str; 8] = [LOOK_UP, AND_THEN, ANSWER, NO_GUESS, ONE_THING, NOT_AGAIN, ENOUGH, TAGS];
+pub const PHRASES: [&str; 12] =
+    [DO, PLAN, REMEMBER, THEN, LOOK_UP, AND_THEN, ANSWER, NO_GUESS, ONE_THING, NOT_AGAIN, ENOUGH, TAGS];
 
 /// What was wrong with a step, the gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
