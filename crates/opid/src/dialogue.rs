@@ -231,9 +231,9 @@ impl Dialogue {
     /// # Errors
     /// The tokenizer fails.
     pub fn response(&self, command: &str) -> Result<Vec<u32>, DialogueError> {
-        let stretch = |text, control| Stretch { text, control };
-        let parts = [stretch("<action>", true), stretch(command, false), stretch("</action>", true)];
-        let mut tokens = self.chat.tokenizer().encode_stretches(&parts)?;
+        let pieces = self.grammar.response(command).into_iter();
+        let pieces: Vec<Stretch<'_>> = pieces.map(|(text, control)| Stretch { text, control }).collect();
+        let mut tokens = self.chat.tokenizer().encode_stretches(&pieces)?;
         tokens.push(self.end);
         Ok(tokens)
     }

@@ -10,6 +10,7 @@ use opid_env::search::quiz::Path;
 
 use super::hindsight::Analysis;
 use super::phrases::{DO, PLAN, REMEMBER, THEN};
+use crate::action::search::words;
 use crate::trajectory::Trajectory;
 
 const LOOK_UP: &str = "look up ";
@@ -111,8 +112,11 @@ pub fn read(t: &Trajectory, most: usize) -> Option<Analysis> {
         }
     }
     ranked.sort();
-    let step_skills: BTreeMap<usize, String> =
-        ranked.into_iter().take(most).map(|(_, number, action)| (number, format!("{DO}{action}"))).collect();
+    let step_skills: BTreeMap<usize, String> = ranked
+        .into_iter()
+        .take(most)
+        .map(|(_, number, action)| (number, format!("{DO}{}", words(&action))))
+        .collect();
     let episode_skill = if t.won { plan(&path) } else { reminders(&path, &faults) };
     Some(Analysis { summary: summary(t.won, t.turns.len(), &faults), episode_skill, step_skills })
 }
