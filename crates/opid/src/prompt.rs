@@ -279,11 +279,11 @@ impl Prompts {
 mod tests {
     use super::*;
 
-    /// Built-in templates with and without thinking, in both layouts, of every environment.
+    /// Built-in templates with and without thinking, in both layouts, of environments with commands to list.
     fn all() -> Vec<(&'static str, bool, Layout, Prompts)> {
         let layouts = [Layout::Transcript, Layout::Window];
         let kinds = [("compact", false), ("full", false), ("full", true)];
-        let worlds = [HOUSEHOLDS[0], SHOPS[0], QUESTIONS[0]];
+        let worlds = [HOUSEHOLDS[0], SHOPS[0]];
         let pairs = layouts.into_iter().flat_map(|layout| kinds.map(|(t, thinking)| (t, thinking, layout)));
         let each = pairs.flat_map(|pair| worlds.map(|world| (world, pair)));
         each.map(|(world, (t, thinking, l))| (t, thinking, l, Prompts::new(world, t, l, thinking).unwrap()))
@@ -438,6 +438,26 @@ mod tests {
                 p.pieces[at + 1..].iter().filter(|p| p.ours && p.block.is_none()).cloned().collect::<Vec<_>>()
             };
             assert_eq!(around(&passage), around(&prompts.message(calm, 0..3).unwrap()));
+        }
+    }
+
+    #[test]
+    fn questions_come_before_skills_and_skills_before_the_instruction() {
+        for layout in [Layout::Transcript, Layout::Window] {
+            for (set, thinking) in [("compact", false), ("full", false), ("full", true)] {
+                let prompts = Prompts::new("search", set, layout, thinking).unwrap();
+                let scene = Scene {
+                    goal: "QUESTION",
+                    observation: "QUESTION",
+                    episode_skill: Some("EPISODE"),
+                    step_skill: Some("STEP"),
+                    ..Scene::default()
+                };
+                let text = prompts.message(scene, 0..0).unwrap().text();
+                let at = |what: &str| text.rfind(what).unwrap_or_else(|| panic!("{what} is not in {text}"));
+                assert!(at("QUESTION") < at("EPISODE") && at("EPISODE") < at("STEP"), "{text}");
+                assert!(set == "compact" || at("STEP") < at("<answer>"), "{text}");
+            }
         }
     }
 
