@@ -153,7 +153,8 @@ pub fn train(
         run.folder.log(&serde_json::json!({ "step": 0, "probe": probe }))?;
         (run.observe)(Event::Probe(&probe));
         let gain = probe.workflow.success - probe.plain.success;
-        if recipe.algorithm.teaches(&recipe.skill) && gain < warm.min_skill_gain {
+        if recipe.algorithm.teaches(&recipe.skill) && warm.min_skill_gain > 0.0 && gain < warm.min_skill_gain
+        {
             return Err(TrainError::NoSkillGain {
                 plain: probe.plain.success,
                 skill: probe.workflow.success,
