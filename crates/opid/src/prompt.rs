@@ -316,7 +316,7 @@ mod tests {
             let (text, bare) = (first.text(), bare.text());
             let at =
                 |text: &str, part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is not in {text}"));
-            assert!(at(&text, "Your task") < at(&text, "EPISODE"), "{text}");
+            assert!(at(&text, "put a mug") < at(&text, "EPISODE"), "{text}");
             assert!(
                 at(&text, "EPISODE") < at(&text, "STEP") && at(&text, "LISTED") < at(&text, "STEP"),
                 "{text}"

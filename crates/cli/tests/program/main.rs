@@ -9,6 +9,7 @@ mod runs;
 #[expect(dead_code, reason = "here servers only answer well")]
 #[path = "../../../opid/tests/analyzers/server.rs"]
 mod server;
+mod shop;
 
 use std::path::Path;
 

@@ -305,6 +305,11 @@ impl Index {
         let better =
             |a: &Hit, b: &Hit| b.score.total_cmp(&a.score).then_with(|| order(a.document, b.document));
         if hits.len() > most && most > 0 {
+            // Scores alone first: whoever asks for the order may have to look far for it.
+            let mut ranked: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
+            let (_, least, _) = ranked.select_nth_unstable_by(most - 1, |a, b| b.total_cmp(a));
+            let least = *least;
+            hits.retain(|hit| hit.score >= least);
             hits.select_nth_unstable_by(most - 1, better);
         }
         hits.truncate(most);

@@ -16,7 +16,7 @@ const PAGES: usize = 3;
 const PER_PAGE: usize = 10;
 
 /// The expert.
-pub struct Shopper {
+pub(super) struct Shopper {
     draw: Draw,
     slips: Slips,
     /// Buys without the options.

@@ -11,6 +11,7 @@ use super::episode::{Manner, ShopTask};
 use super::generator;
 use super::goal::{Goals, Speaker};
 use super::mersenne::Mersenne;
+use crate::environment::Task;
 
 /// The names of the splits.
 pub const SPLITS: [&str; 2] = ["train", "test"];
@@ -197,7 +198,7 @@ impl Shop {
             Protocol::Reference => {
                 let (goals, number, seed) = self.drawn(split == SPLITS[1], index);
                 let task = task(goals, number);
-                let id = format!("seed_{seed}/{}", crate::environment::Task::id(&task));
+                let id = format!("seed_{seed}/{}", task.id());
                 Ok(Arc::new(task.named(id)))
             }
         }

@@ -1,11 +1,15 @@
 //! Episodes, step by step.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::sync::Arc;
 
+use flate2::read::GzDecoder;
 use libtest_mimic::Failed;
 use opid_env::environment::Episode;
-use opid_env::webshop::{Catalogue, Goals, Manner, Place, ShopEpisode, ShopTask, Speaker, Style};
+use opid_env::webshop::{Catalogue, Files, Goals, Manner, Place, ShopEpisode, ShopTask, Speaker, Style};
 use serde::Deserialize;
 
 use crate::{Differences, Shared};
@@ -180,19 +184,21 @@ struct EdgeStep {
     options: BTreeMap<String, String>,
 }
 
-pub fn edge_catalogue(shared: &Shared) -> Result<(), Failed> {
-    let files = opid_env::webshop::Files {
-        products: shared.golden("edge/items_shuffle_edge.json"),
-        attributes: shared.golden("edge/items_ins_edge.json"),
-        human: Some(shared.golden("edge/items_human_ins_edge.json")),
-        ..opid_env::webshop::Files::default()
+pub fn edge_catalogue() -> Result<(), Failed> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/webshop");
+    let files = Files {
+        products: folder.join("items_shuffle.json"),
+        attributes: folder.join("items_ins.json"),
+        human: Some(folder.join("items_human_ins.json")),
+        ..Files::default()
     };
     let catalogue = Arc::new(Catalogue::load(&files)?);
     let mut differences = Differences::default();
     let mut worlds: HashMap<bool, Arc<Goals>> = HashMap::new();
     let mut steps = 0;
-    for line in shared.lines::<Line>("edge/edge_traces.jsonl")? {
-        match line {
+    let traces = BufReader::new(GzDecoder::new(File::open(folder.join("traces.jsonl.gz"))?));
+    for line in traces.lines() {
+        match serde_json::from_str(&line?)? {
             Line::World { human, seed, prices, products, goals: recorded } => {
                 let speaker = if human { Speaker::Human } else { Speaker::Made };
                 let goals = Goals::new(&catalogue, speaker, seed);
