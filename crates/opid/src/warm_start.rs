@@ -114,7 +114,9 @@ pub fn train_tokenizer(
     fixed.extend(phrases::of(&recipe.environment.name).iter().map(|p| p.to_string()));
     let tags = Grammar::of(&recipe.environment.name).map_or(&[][..], Grammar::tags);
     let special = [&SPECIAL, tags].concat();
-    Ok(Tokenizer::train(texts.into_iter().flatten(), warm.vocab_size, &fixed, &special)?)
+    // Tags are tokens of their own, wherever a text shows some.
+    let plain = |text: String| tags.iter().fold(text, |text, tag| text.replace(tag, " "));
+    Ok(Tokenizer::train(texts.into_iter().flatten().map(plain), warm.vocab_size, &fixed, &special)?)
 }
 
 /// A new model with random weights for a vocabulary.

@@ -6,6 +6,7 @@ mod games;
 mod methods;
 mod recipes;
 mod runs;
+mod searching;
 #[expect(dead_code, reason = "here servers only answer well")]
 #[path = "../../../opid/tests/analyzers/server.rs"]
 mod server;

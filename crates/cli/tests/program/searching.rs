@@ -1,0 +1,77 @@
+//! Search QA through the program: a made-up world, and questions from files.
+
+use crate::runs::{read, workplace};
+use crate::{fed, json_lines, opid};
+
+/// Changes that make the small recipe one of search QA.
+const CHANGES: [&str; 10] = [
+    "--set",
+    "environment={ name = \"search\", max_turns = 4, search = { size = 0.1, passages = 1 } }",
+    "--set",
+    "evaluation.games=4",
+    "--set",
+    "skill.max_failures=0",
+    "--set",
+    "rollout.max_response_tokens=12",
+    "--set",
+    "policy.max_context=512",
+];
+
+#[test]
+fn a_policy_learns_to_search_in_a_made_up_world() {
+    let place = workplace();
+    let trained = opid(place.path(), &[&["train", "micro.toml", "--run", "run"][..], &CHANGES].concat());
+    assert!(trained.ok().contains("policy saved in run/checkpoints/step_2"), "{}", trained.out);
+    let lines = json_lines(&read(&place.path().join("run/metrics.jsonl")));
+    let steps: Vec<_> = lines.iter().filter(|line| line.get("update").is_some()).collect();
+    assert_eq!(steps.len(), 2);
+    for step in steps {
+        assert_eq!(step["skills"]["failed"], 0, "{step}");
+        assert!(step["skills"]["covered"].as_u64() > Some(0), "{step}");
+    }
+    let evaluated = opid(place.path(), &["eval", "run", "--split", "valid_unseen", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(evaluated.ok()).expect("one object");
+    let kinds = answer["evaluations"][0]["kinds"].as_object().expect("kinds");
+    assert!(kinds.keys().all(|kind| kind.starts_with("synth_")), "{kinds:?}");
+}
+
+#[test]
+fn questions_and_passages_come_from_files() {
+    let place = workplace();
+    let write = |name: &str, text: &str| std::fs::write(place.path().join(name), text).expect("a file");
+    std::fs::create_dir(place.path().join("questions")).expect("a folder");
+    write(
+        "questions/dev.jsonl",
+        "{\"id\":\"q\",\"question\":\"Who painted it?\",\"golden_answers\":[\"The Ann Bel\"]}\n",
+    );
+    write("corpus.jsonl", "{\"id\":\"1\",\"contents\":\"\\\"It\\\"\\nAnn Bel painted it.\"}\n");
+    let recipe = "[environment]\nname = \"search\"\n[environment.search]\nquestions = \"questions\"\ncorpus = \"corpus.jsonl\"\n";
+    let trained = |changes: &[&str]| {
+        let args = ["train", "files.toml", "--set", "policy.model=nowhere", "--set", "evaluation.split=dev"];
+        opid(place.path(), &[&args[..], changes].concat())
+    };
+    write("files.toml", recipe);
+    for (change, says) in [
+        ("evaluation.split=test", "search has no split `test`; it has dev"),
+        ("environment.search.corpus=none.jsonl", "cannot read the corpus none.jsonl"),
+        ("environment.search.questions=none", "cannot read the questions of none"),
+        ("environment.search.corpus=", "both questions and a corpus"),
+        ("environment.search.passages=0", "at least 1 passage"),
+        ("environment.search.stile=json", "did you mean `style`?"),
+    ] {
+        let refused = trained(&["--set", change]);
+        assert!(refused.refused().contains(says), "{change}: {}", refused.err);
+    }
+}
+
+#[test]
+fn a_program_searches_and_answers() {
+    let place = workplace();
+    let said =
+        "{\"action\": \"<search>nothing of it</search>\"}\n{\"action\": \"<answer>nobody</answer>\"}\n";
+    let played = fed(place.path(), &["play", "--env", "search", "--json"], said);
+    let lines = json_lines(played.ok());
+    assert!(lines[0]["goal"].as_str().is_some_and(|goal| goal.ends_with('?')), "{}", lines[0]);
+    assert!(lines[1]["observation"].as_str().is_some_and(|o| o.starts_with("<information>")), "{}", lines[1]);
+    assert_eq!((&lines[2]["done"], &lines[2]["won"]), (&true.into(), &false.into()), "{}", lines[2]);
+}
