@@ -125,5 +125,8 @@ fn main() {
         }
     });
     let made = std::iter::once(Trial::test("edge_catalogue", episodes::edge_catalogue));
-    libtest_mimic::run(&Arguments::from_args(), made.chain(trials).collect()).exit();
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), made.chain(trials).collect());
+    // Nothing is dropped at an exit, and the recordings hold a folder.
+    drop(shared);
+    conclusion.exit();
 }
