@@ -4,18 +4,17 @@
 //! and `return_scores`; the reply is `{"result": [[...], ...]}`, one list a query, of `{"document": ..., "score": ...}`
 //! or of documents alone. What comes in while passages are searched is searched together afterwards.
 
-use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use opid_env::retrieval::{Found, Retriever};
 use serde_json::{Value, json};
-use tiny_http::{Header, Method, Request, Response};
 
-/// Largest request that is read, in bytes.
-const MAX_BYTES: usize = 64 << 20;
+use crate::connection::{self, Reply, Request};
 
 /// Passages of a query that does not say how many.
 const MOST: usize = 3;
@@ -24,20 +23,23 @@ const MOST: usize = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// It cannot listen.
-    #[error("cannot listen at {address}: {reason}; choose another port")]
+    #[error("cannot listen at {address}: {source}; choose another port")]
     Listen {
         /// Where.
         address: SocketAddr,
         /// What the system says.
-        reason: String,
+        source: std::io::Error,
     },
 }
 
+/// How long to wait after a connection could not be taken, for example because there are too many files.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// A running server; it stops when it is dropped.
 pub struct RetrievalServer {
-    server: Arc<tiny_http::Server>,
     address: SocketAddr,
-    threads: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    listening: Option<JoinHandle<()>>,
 }
 
 /// Queries that wait for their passages.
@@ -48,33 +50,35 @@ struct Job {
 }
 
 impl RetrievalServer {
-    /// Starts a server that reads and answers at most `threads` requests at a time; port 0 takes a free one.
+    /// Starts a server, with a thread for each connection; port 0 takes a free one.
     ///
     /// # Errors
     /// It cannot listen there.
-    pub fn start(
-        address: SocketAddr,
-        retriever: Arc<dyn Retriever>,
-        threads: usize,
-    ) -> Result<Self, ServeError> {
-        let failed = |reason: String| ServeError::Listen { address, reason };
-        let server = tiny_http::Server::http(address).map_err(|error| failed(error.to_string()))?;
-        let Some(address) = server.server_addr().to_ip() else {
-            return Err(failed("it is no network address".to_owned()));
-        };
-        let server = Arc::new(server);
+    pub fn start(address: SocketAddr, retriever: Arc<dyn Retriever>) -> Result<Self, ServeError> {
+        let failed = |source| ServeError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let stop = Arc::new(AtomicBool::new(false));
         let (sender, jobs) = channel();
-        let mut handles = vec![std::thread::spawn(move || search(retriever.as_ref(), &jobs))];
-        for _ in 0..threads.max(1) {
-            let (server, sender) = (server.clone(), sender.clone());
-            handles.push(std::thread::spawn(move || {
-                // An error says that the server was unblocked, hence that it stops.
-                while let Ok(request) = server.recv() {
-                    answer(request, &sender);
+        std::thread::spawn(move || search(retriever.as_ref(), &jobs));
+        let stopped = stop.clone();
+        let listening = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
                 }
-            }));
-        }
-        Ok(RetrievalServer { server, address, threads: handles })
+                match stream {
+                    Ok(stream) => {
+                        let (stop, sender) = (stopped.clone(), sender.clone());
+                        std::thread::spawn(move || {
+                            connection::serve(stream, &stop, |request| answer(&request, &sender))
+                        });
+                    }
+                    Err(_) => std::thread::sleep(PAUSE),
+                }
+            }
+        });
+        Ok(RetrievalServer { address, stop, listening: Some(listening) })
     }
 
     /// Where it listens.
@@ -84,19 +88,21 @@ impl RetrievalServer {
 
     /// Serves until the program ends.
     pub fn wait(mut self) {
-        for thread in self.threads.drain(..) {
+        if let Some(listening) = self.listening.take() {
             // A thread that panicked has said so.
-            let _ = thread.join();
+            let _ = listening.join();
         }
     }
 }
 
 impl Drop for RetrievalServer {
     fn drop(&mut self) {
-        self.threads.iter().for_each(|_| self.server.unblock());
-        for thread in self.threads.drain(..) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(listening) = self.listening.take() {
+            // Wakes the listener; it fails where the listener is gone already.
+            drop(TcpStream::connect(self.address));
             // As above.
-            let _ = thread.join();
+            let _ = listening.join();
         }
     }
 }
@@ -125,34 +131,21 @@ struct Asked {
     scores: bool,
 }
 
-fn answer(mut request: Request, jobs: &Sender<Job>) {
-    let (status, body) = reply(&mut request, jobs);
-    let json = Header::from_bytes("Content-Type", "application/json").expect("a header");
-    let response = Response::from_string(body.to_string()).with_status_code(status).with_header(json);
-    // Whoever asked may be gone.
-    let _ = request.respond(response);
+fn answer(request: &Request, jobs: &Sender<Job>) -> Reply {
+    let (status, body) = reply(request, jobs);
+    Reply { status, body: body.to_string() }
 }
 
 /// Status and body of the reply.
-fn reply(request: &mut Request, jobs: &Sender<Job>) -> (u16, Value) {
+fn reply(request: &Request, jobs: &Sender<Job>) -> (u16, Value) {
     let error = |status: u16, text: String| (status, json!({ "detail": text }));
-    if request.url().split('?').next() != Some("/retrieve") {
-        return error(404, format!("there is nothing at {}; POST to /retrieve", request.url()));
+    if request.path != "/retrieve" {
+        return error(404, format!("there is nothing at {}; POST to /retrieve", request.path));
     }
-    if *request.method() != Method::Post {
-        return error(405, format!("{} is not served; POST to /retrieve", request.method()));
+    if request.method != "POST" {
+        return error(405, format!("{} is not served; POST to /retrieve", request.method));
     }
-    let mut body = Vec::new();
-    if let Err(reason) = request.as_reader().take(MAX_BYTES as u64 + 1).read_to_end(&mut body) {
-        return error(400, format!("the request cannot be read: {reason}"));
-    }
-    if body.len() > MAX_BYTES {
-        return error(
-            413,
-            format!("the request has more than {MAX_BYTES} bytes; send fewer queries at a time"),
-        );
-    }
-    let Asked { queries, most, scores } = match Asked::parse(&body) {
+    let Asked { queries, most, scores } = match Asked::parse(&request.body) {
         Ok(asked) => asked,
         Err(reason) => return error(422, reason),
     };

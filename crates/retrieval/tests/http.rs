@@ -14,6 +14,9 @@ use opid_retrieval::server::RetrievalServer;
 use scripted::{Answer, Scripted};
 use serde_json::{Value, json};
 
+/// Longer than the client waits.
+const SLOW: Duration = Duration::from_secs(2);
+
 fn client(url: &str, form: Form) -> HttpRetriever {
     let options = HttpOptions {
         urls: vec![url.to_owned()],
@@ -57,7 +60,7 @@ fn error(found: &[Found]) -> String {
 #[test]
 fn both_forms_ask_for_everything_in_order() {
     let queries = texts(&["a", "b", "c", "d", "e"]);
-    let server = Scripted::start(|_, body| Answer::Status(200, echo(body)));
+    let server = Scripted::start(|_, body| Answer::new(200, echo(body)));
     let batch = client(&server.url, Form::Batch);
     let found = batch.retrieve(&queries, 4);
     assert_eq!(contents(&found), queries);
@@ -79,17 +82,17 @@ fn both_forms_ask_for_everything_in_order() {
 fn what_may_pass_is_asked_again() {
     for status in [500, 502, 503, 504] {
         let server = Scripted::start(move |n, body| match n {
-            0 | 1 => Answer::Status(status, String::new()),
-            _ => Answer::Status(200, echo(body)),
+            0 | 1 => Answer::new(status, String::new()),
+            _ => Answer::new(200, echo(body)),
         });
         let client = client(&server.url, Form::Single);
         assert_eq!(contents(&client.retrieve(&texts(&["a"]), 1)), ["a"]);
         assert_eq!(client.counts(), HttpCounts { requests: 3, retries: 2, failed_queries: 0 });
     }
     let slow = Scripted::start(|n, body| match n {
-        0 => Answer::Late(Duration::from_secs(2), echo(body)),
-        1 => Answer::Cut,
-        _ => Answer::Status(200, echo(body)),
+        0 => Answer { wait: SLOW, ..Answer::new(200, echo(body)) },
+        1 => Answer::new(0, ""),
+        _ => Answer::new(200, echo(body)),
     });
     let client = client(&slow.url, Form::Batch);
     assert_eq!(contents(&client.retrieve(&texts(&["a", "b"]), 1)), ["a", "b"]);
@@ -101,21 +104,21 @@ fn what_does_not_pass_is_an_error_that_is_shown() {
     let failing = |answer: fn() -> Answer| Scripted::start(move |_, _| answer());
     for (answer, requests, says) in [
         (
-            (|| Answer::Status(503, String::new())) as fn() -> Answer,
+            (|| Answer::new(503, String::new())) as fn() -> Answer,
             3,
             "API Request Error: Server Error (503) on attempt 3/3",
         ),
-        (|| Answer::Status(404, "{}".into()), 1, "404 Client Error: Not Found for url: http://127.0.0.1"),
-        (|| Answer::Status(302, String::new()), 1, "302 Redirection"),
-        (|| Answer::Status(501, String::new()), 1, "501 Server Error"),
-        (|| Answer::Late(Duration::from_secs(2), "{}".into()), 3, "Timeout Error"),
-        (|| Answer::Cut, 3, "Connection Error"),
-        (|| Answer::Status(200, "<html>".into()), 1, "JSON Decode Error"),
-        (|| Answer::Status(200, "[]".into()), 1, "no object"),
-        (|| Answer::Status(200, "{}".into()), 1, "Unknown API state"),
-        (|| Answer::Status(200, r#"{"result": [[], []]}"#.into()), 1, "2 lists of passages for 1 queries"),
-        (|| Answer::Status(200, r#"{"result": [[{"id": "0"}]]}"#.into()), 1, "results: 'document'"),
-        (|| Answer::Status(200, r#"{"result": [[{"document": {}}]]}"#.into()), 1, "results: 'contents'"),
+        (|| Answer::new(404, "{}"), 1, "404 Client Error: Not Found for url: http://127.0.0.1"),
+        (|| Answer::new(302, String::new()), 1, "302 Redirection"),
+        (|| Answer::new(501, String::new()), 1, "501 Server Error"),
+        (|| Answer { wait: SLOW, ..Answer::new(200, "{}") }, 3, "Timeout Error"),
+        (|| Answer::new(0, ""), 3, "Connection Error"),
+        (|| Answer::new(200, "<html>"), 1, "JSON Decode Error"),
+        (|| Answer::new(200, "[]"), 1, "no object"),
+        (|| Answer::new(200, "{}"), 1, "Unknown API state"),
+        (|| Answer::new(200, r#"{"result": [[], []]}"#), 1, "2 lists of passages for 1 queries"),
+        (|| Answer::new(200, r#"{"result": [[{"id": "0"}]]}"#), 1, "results: 'document'"),
+        (|| Answer::new(200, r#"{"result": [[{"document": {}}]]}"#), 1, "results: 'contents'"),
     ] {
         let server = failing(answer);
         let client = client(&server.url, Form::Single);
@@ -155,7 +158,7 @@ fn counting(wait: u64) -> Arc<Counting> {
 }
 
 fn serve(retriever: Arc<Counting>) -> RetrievalServer {
-    RetrievalServer::start("127.0.0.1:0".parse().expect("an address"), retriever, 4).expect("a server")
+    RetrievalServer::start("127.0.0.1:0".parse().expect("an address"), retriever).expect("a server")
 }
 
 #[test]
@@ -215,6 +218,7 @@ fn our_server_says_what_is_wrong() {
     for (method, path, body, status, says) in [
         ("POST", "/retrieve", "{", 422, "no JSON"),
         ("POST", "/retrieve", r#"{"query": 1}"#, 422, "`query` is no text"),
+        ("POST", "/retrieve?x", "[]", 422, "neither"),
         ("GET", "/retrieve", "", 405, "POST"),
         ("POST", "/other", "{}", 404, "/other"),
     ] {
@@ -224,7 +228,6 @@ fn our_server_says_what_is_wrong() {
     }
     let (status, body) = raw(&server, "POST", "/retrieve", r#"{"query": "cup"}"#);
     assert_eq!((status, body), (200, json!({ "result": [[{ "id": "red-cup", "contents": "red cup" }]] })));
-    let taken =
-        RetrievalServer::start(server.address(), counting(0), 1).map(|_| ()).expect_err("a taken port");
+    let taken = RetrievalServer::start(server.address(), counting(0)).map(|_| ()).expect_err("a taken port");
     assert!(taken.to_string().contains("another port"), "{taken}");
 }

@@ -202,7 +202,7 @@ fn shown(path: &Path) -> Result<(), Failed> {
         let status =
             case["status"].as_u64().and_then(|status| u16::try_from(status).ok()).ok_or("no status")?;
         let body = case["response"].to_string();
-        let server = Scripted::start(move |_, _| Answer::Status(status, body.clone()));
+        let server = Scripted::start(move |_, _| Answer::new(status, body.clone()));
         let options = HttpOptions {
             urls: vec![server.url.clone()],
             form: Form::Single,

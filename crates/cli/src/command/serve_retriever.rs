@@ -32,9 +32,6 @@ pub struct Args {
     /// Port to listen at; 0 takes a free one.
     #[arg(long, default_value_t = 8000)]
     port: u16,
-    /// Requests that are answered at a time.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    threads: usize,
 }
 
 /// Serves until it is stopped.
@@ -53,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             (Arc::new(Dense::new(encoder, FlatIndex::open(&index)?, corpus)?), what)
         }
     };
-    let server = RetrievalServer::start(SocketAddr::new(args.host, args.port), retriever, args.threads)?;
+    let server = RetrievalServer::start(SocketAddr::new(args.host, args.port), retriever)?;
     eprintln!("{what}, at http://{}/retrieve", server.address());
     server.wait();
     Ok(())

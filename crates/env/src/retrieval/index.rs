@@ -528,17 +528,20 @@ mod tests {
                 None => counts.push((term, 1.0)),
             }
         }
+        let weight = |(term, count): (String, f32)| {
+            let holding = all.iter().filter(|document| document.contains(&term)).count() as f64;
+            let idf = (1.0 + (filled as f64 - holding + 0.5) / (holding + 0.5)).ln() as f32;
+            (term, count * idf)
+        };
+        let weights: Vec<(String, f32)> = counts.into_iter().map(weight).collect();
         let score = |document: &Vec<String>| -> f64 {
             let length = decode_length(encode_length(document.len() as u32)) as f32;
             let inverse = 1.0 / (K1 * ((1.0 - B) + B * length / mean));
-            let term = |(term, count): &(String, f32)| {
-                let holding = all.iter().filter(|document| document.contains(term)).count() as f64;
-                let idf = (1.0 + (filled as f64 - holding + 0.5) / (holding + 0.5)).ln() as f32;
+            let term = |(term, weight): &(String, f32)| {
                 let frequency = document.iter().filter(|other| *other == term).count() as f32;
-                let weight = count * idf;
                 f64::from(weight - weight / (1.0 + frequency * inverse))
             };
-            counts.iter().map(term).sum()
+            weights.iter().map(term).sum()
         };
         let mut hits: Vec<Hit> = all
             .iter()

@@ -8,13 +8,21 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// What is answered.
-pub enum Answer {
-    /// A status and a body.
-    Status(u16, String),
-    /// The same with status 200, after a while.
-    Late(Duration, String),
-    /// Closes the connection in the middle of a body.
-    Cut,
+#[derive(Default)]
+pub struct Answer {
+    /// How long that takes.
+    pub wait: Duration,
+    /// The status; 0 closes the connection in the middle of a body.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// A status and a body, at once.
+    pub fn new(status: u16, body: impl Into<String>) -> Self {
+        Answer { status, body: body.into(), ..Answer::default() }
+    }
 }
 
 /// A running server; it ends with the program.
@@ -57,22 +65,17 @@ fn serve(
         seen.push(body.clone());
         seen.len() - 1
     };
-    let mut reply = |status: u16, body: &str| {
-        let head =
-            format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes())
+    let Answer { wait, status, body } = answer(number, &body);
+    std::thread::sleep(wait);
+    let reply = match status {
+        0 => "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"result\": [[{\"doc".to_owned(),
+        _ => format!(
+            "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
     };
     // Whoever asked may be gone.
-    let _ = match answer(number, &body) {
-        Answer::Status(status, body) => reply(status, &body),
-        Answer::Late(wait, body) => {
-            std::thread::sleep(wait);
-            reply(200, &body)
-        }
-        Answer::Cut => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"result\": [[{\"doc")
-        }
-    };
+    let _ = stream.write_all(reply.as_bytes());
 }
 
 fn read(stream: &TcpStream) -> Option<Value> {
