@@ -26,6 +26,9 @@ pub struct Args {
     /// Put before every query; e5 needs "query: ".
     #[arg(long, value_name = "TEXT", default_value = "", requires = "encoder")]
     query_prefix: String,
+    /// Longest query in tokens; the rest is left out.
+    #[arg(long, value_name = "N", default_value_t = EncoderOptions::default().max_tokens)]
+    max_tokens: usize,
     /// Address to listen at; 0.0.0.0 is reached from other machines.
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
@@ -43,7 +46,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             (Arc::new(passages), what)
         }
         Some((index, encoder)) => {
-            let options = EncoderOptions { query_prefix: args.query_prefix, ..EncoderOptions::default() };
+            let options = EncoderOptions {
+                max_tokens: args.max_tokens,
+                query_prefix: args.query_prefix,
+                ..EncoderOptions::default()
+            };
             let encoder = Encoder::open(&encoder, options)?;
             let corpus = Corpus::open(&args.corpus)?;
             let what = format!("{} passages by vectors of {} numbers", corpus.len(), encoder.dimension());

@@ -5,10 +5,13 @@ mod experiments;
 mod games;
 mod methods;
 mod recipes;
+mod retrieval;
 mod runs;
 #[expect(dead_code, reason = "here servers only answer well")]
 #[path = "../../../opid/tests/analyzers/server.rs"]
 mod server;
+#[path = "../../../retrieval/tests/tiny/mod.rs"]
+mod tiny;
 
 use std::path::Path;
 
