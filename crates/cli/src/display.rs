@@ -84,13 +84,14 @@ impl Display {
                 self.stop_bar();
                 let r = &e.report;
                 say!(
-                    "evaluation after {} steps, {} {} games, T {}{}: success {} ({:.1} turns, {:.1} % invalid)",
+                    "evaluation after {} steps, {} {} games, T {}{}: success {}{} ({:.1} turns, {:.1} % invalid)",
                     e.step,
                     r.overall.tasks,
                     e.split,
                     e.temperature,
                     shown(e.skills),
                     rate(&r.overall),
+                    score(r),
                     r.turns,
                     100.0 * r.invalid
                 );
@@ -107,11 +108,13 @@ impl Display {
         self.stop_bar();
         for (before, after) in outcome.before.iter().zip(&outcome.after) {
             say!(
-                "T {}{}: success {} -> {} on {} {} games",
+                "T {}{}: success {}{} -> {}{} on {} {} games",
                 before.temperature,
                 shown(before.skills),
                 rate(&before.report.overall),
+                score(&before.report),
                 rate(&after.report.overall),
+                score(&after.report),
                 after.report.overall.tasks,
                 after.split
             );
@@ -140,9 +143,13 @@ impl Display {
                 format!(", {} left", duration(Duration::from_secs_f64(each * (steps - done) as f64)))
             }
         };
+        let partly = match (m.score - m.success).abs() < 1e-9 {
+            true => String::new(),
+            false => format!("  score {:.3}", m.score),
+        };
         let (u, a, s) = (&m.update, &m.advantage, &m.seconds);
         say!(
-            "step {:>3}/{steps}  success {:.3}  reward {:5.2}  turns {:4.1}  invalid {:.3}  |A| {:.2}/{:.2}/{:.2}  \
+            "step {:>3}/{steps}  success {:.3}{partly}  reward {:5.2}  turns {:4.1}  invalid {:.3}  |A| {:.2}/{:.2}/{:.2}  \
              kl {:.4}  entropy {:.3}  clip {:.3}  grad {:.2}  {:.0} tok/s  \
              [rollout {:.1}s reference {:.1}s analyzer wait {:.1}s re-score {:.1}s update {:.1}s]{left}",
             m.step,
@@ -282,6 +289,14 @@ pub fn duration(d: Duration) -> String {
 /// A success rate and its interval.
 pub fn rate(r: &opid::evaluate::Rate) -> String {
     format!("{:.3} [{:.3}, {:.3}]", r.success, r.low, r.high)
+}
+
+/// The mean score, where tasks can be solved in part.
+pub fn score(r: &opid::evaluate::Report) -> String {
+    match (r.score - r.overall.success).abs() < 1e-9 {
+        true => String::new(),
+        false => format!(", score {:.3}", r.score),
+    }
 }
 
 /// Says which skills the policy is shown, if any.

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::alfworld::{Dataset, DatasetError, PHRASES};
 use crate::environment::Task;
 use crate::household::{self, HouseholdConfig, HouseholdError, World};
+use crate::search::library::{self, Questions, SearchConfig, SearchError};
+use crate::webshop::{self, Shop, ShopConfig, ShopError};
 
 /// The names of the environments.
-pub const NAMES: [&str; 2] = ["household", "alfworld"];
+pub const NAMES: [&str; 4] = ["household", "alfworld", "webshop", "search"];
 
 /// The names of those that make tasks without end, so that a whole split cannot be played.
 pub const ENDLESS: [&str; 1] = ["household"];
@@ -23,6 +25,10 @@ pub struct Options {
     pub seed: u64,
     /// `household`: what games there are.
     pub household: HouseholdConfig,
+    /// `search`: questions, and what is searched for their answers.
+    pub search: SearchConfig,
+    /// `webshop`: what shop it is; where it names no folder, `$WEBSHOP_DATA` does, and without that products are made up.
+    pub shop: ShopConfig,
     /// `alfworld`: the folder that holds `json_2.1.1`; where it is missing, `$ALFWORLD_DATA`.
     pub data: Option<PathBuf>,
 }
@@ -48,6 +54,12 @@ pub enum CatalogError {
     /// The games cannot be made.
     #[error(transparent)]
     Household(#[from] HouseholdError),
+    /// The questions cannot be had.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// The shop cannot be opened.
+    #[error(transparent)]
+    Shop(#[from] ShopError),
 }
 
 /// Where the tasks of an environment come from.
@@ -57,7 +69,7 @@ pub trait TaskSource: Send + Sync {
     /// A task of a split; always the same for the same number.
     fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError>;
     /// The names of the splits.
-    fn splits(&self) -> Vec<&'static str>;
+    fn splits(&self) -> Vec<&str>;
     /// The fixed phrases of the environment's texts, for training a tokenizer.
     fn phrases(&self) -> Vec<&'static str>;
 }
@@ -69,6 +81,11 @@ pub fn open(name: &str, options: Options) -> Result<Box<dyn TaskSource>, Catalog
         "alfworld" => {
             let data = options.data.or_else(|| std::env::var_os("ALFWORLD_DATA").map(PathBuf::from));
             Ok(Box::new(Alfworld { data: data.ok_or(CatalogError::NoData)?, splits: Mutex::default() }))
+        }
+        "search" => Ok(Box::new(Questions::open(options.search)?)),
+        "webshop" => {
+            let data = options.shop.data.or_else(|| std::env::var_os("WEBSHOP_DATA").map(PathBuf::from));
+            Ok(Box::new(Shop::open(ShopConfig { data, ..options.shop }, options.seed)?))
         }
         _ => Err(CatalogError::Name(name.to_string())),
     }
@@ -86,7 +103,7 @@ impl TaskSource for Household {
         Ok(self.0.task(split, index)?)
     }
 
-    fn splits(&self) -> Vec<&'static str> {
+    fn splits(&self) -> Vec<&str> {
         household::SPLITS.to_vec()
     }
 
@@ -124,12 +141,48 @@ impl TaskSource for Alfworld {
         Ok(self.split(split)?.task(index)?)
     }
 
-    fn splits(&self) -> Vec<&'static str> {
+    fn splits(&self) -> Vec<&str> {
         ALFWORLD_SPLITS.to_vec()
     }
 
     fn phrases(&self) -> Vec<&'static str> {
         PHRASES.to_vec()
+    }
+}
+
+impl TaskSource for Questions {
+    fn len(&self, split: &str) -> Result<Option<usize>, CatalogError> {
+        Ok(Some(self.split(split)?.len()))
+    }
+
+    fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError> {
+        Ok(Questions::task(self, split, index)?)
+    }
+
+    fn splits(&self) -> Vec<&str> {
+        Questions::splits(self).collect()
+    }
+
+    fn phrases(&self) -> Vec<&'static str> {
+        library::phrases()
+    }
+}
+
+impl TaskSource for Shop {
+    fn len(&self, split: &str) -> Result<Option<usize>, CatalogError> {
+        Ok(Shop::len(self, split)?)
+    }
+
+    fn task(&self, split: &str, index: usize) -> Result<Arc<dyn Task>, CatalogError> {
+        Ok(Shop::task(self, split, index)?)
+    }
+
+    fn splits(&self) -> Vec<&str> {
+        webshop::SPLITS.to_vec()
+    }
+
+    fn phrases(&self) -> Vec<&'static str> {
+        webshop::PHRASES.to_vec()
     }
 }
 
@@ -140,7 +193,10 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_the_known_ones() {
         let error = open("chess", Options::default()).err().map(|e| e.to_string());
-        assert_eq!(error.as_deref(), Some("no environment is called `chess`; there are household, alfworld"));
+        assert_eq!(
+            error.as_deref(),
+            Some("no environment is called `chess`; there are household, alfworld, webshop, search")
+        );
         let household = open("household", Options::default()).expect("household needs nothing");
         let error = household.len("test").expect_err("no such split").to_string();
         assert_eq!(error, "household has no split `test`; it has train, valid_seen, valid_unseen");

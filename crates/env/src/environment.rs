@@ -46,6 +46,11 @@ pub trait Episode: Send {
     fn observation(&self) -> &str;
     /// Commands the environment accepts now, in the environment's own order.
     fn admissible(&self) -> Vec<String>;
+    /// Whether the environment accepts an action now: one of the admissible commands, or one that fits the pattern of
+    /// one, where commands hold words of the agent's own.
+    fn admits(&self, action: &str) -> bool {
+        self.admissible().iter().any(|command| command == action)
+    }
     /// What the step of an action would look up. Whoever runs many episodes may look up all of theirs together, and
     /// [`supply`](Self::supply) each with its own before its step; a step without does so itself.
     fn lookup(&self, _action: &str) -> Option<Lookup> {

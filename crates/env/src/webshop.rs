@@ -6,14 +6,29 @@
 
 mod catalogue;
 pub mod color;
+mod episode;
+mod expert;
 pub mod fuzzy;
+pub mod generator;
 mod goal;
 pub mod mersenne;
 pub mod noun;
+mod page;
 mod product;
 mod python;
+mod request;
 pub mod reward;
+mod session;
+mod shop;
 
 pub use catalogue::{Catalogue, CatalogueError, Files, RESULTS};
+pub use episode::{Manner, Receipt, SEARCH, ShopEpisode, ShopTask};
 pub use goal::{Goal, Goals, Speaker, Wanted, WantedOption};
+pub use page::Style;
 pub use product::{HumanInstruction, Instruction, Price, Product};
+pub use request::Request;
+pub use session::{Choice, Leaf, Place, Visit};
+pub use shop::{PHRASES, Protocol, SPLITS, Shop, ShopConfig, ShopError};
+
+/// Between the parts of a page's text.
+pub const SEPARATOR: &str = " [SEP] ";

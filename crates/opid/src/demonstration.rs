@@ -49,7 +49,7 @@ pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]
         } else if draw.chance(noise.chance) {
             command = draw.pick(&admissible).cloned().unwrap_or(command);
         }
-        let valid = admissible.contains(&command);
+        let valid = episode.admits(&command);
         let step = episode.step(&command);
         let seen = std::mem::replace(&mut observation, step.observation);
         trajectory.turns.push(Turn {
@@ -60,6 +60,7 @@ pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]
             ..Turn::open(seen, Some(admissible), Vec::new())
         });
         trajectory.won = step.won;
+        trajectory.score = f64::from(step.score);
         if step.done {
             trajectory.ending = Ending::Done;
             break;

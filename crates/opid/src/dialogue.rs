@@ -109,7 +109,7 @@ impl Dialogue {
         let chat = Chat::new(tokenizer, template);
         let environment = &recipe.environment.name;
         Ok(Dialogue {
-            prompts: Prompts::new(&p.templates, p.layout, thinking)?,
+            prompts: Prompts::new(environment, &p.templates, p.layout, thinking)?,
             grammar: Grammar::of(environment)
                 .ok_or_else(|| DialogueError::Environment(environment.clone()))?,
             opening: chat.opening(&options)?,
@@ -231,9 +231,9 @@ impl Dialogue {
     /// # Errors
     /// The tokenizer fails.
     pub fn response(&self, command: &str) -> Result<Vec<u32>, DialogueError> {
-        let stretch = |text, control| Stretch { text, control };
-        let parts = [stretch("<action>", true), stretch(command, false), stretch("</action>", true)];
-        let mut tokens = self.chat.tokenizer().encode_stretches(&parts)?;
+        let pieces = self.grammar.response(command).into_iter();
+        let pieces: Vec<Stretch<'_>> = pieces.map(|(text, control)| Stretch { text, control }).collect();
+        let mut tokens = self.chat.tokenizer().encode_stretches(&pieces)?;
         tokens.push(self.end);
         Ok(tokens)
     }

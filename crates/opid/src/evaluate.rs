@@ -51,6 +51,8 @@ pub struct Report {
     pub overall: Rate,
     /// By kind of task.
     pub kinds: BTreeMap<String, Rate>,
+    /// Mean score of the environment, 0 to 1; where a task is solved or not, the share of tasks solved.
+    pub score: f64,
     /// Mean number of turns.
     pub turns: f64,
     /// Share of turns whose action was invalid.
@@ -79,6 +81,7 @@ impl Report {
         Report {
             overall: Rate::new(trajectories.iter().filter(|t| t.won).count(), trajectories.len()),
             kinds: kinds.into_iter().map(|(kind, (won, n))| (kind, Rate::new(won, n))).collect(),
+            score: trajectories.iter().map(|t| t.score).sum::<f64>() / trajectories.len().max(1) as f64,
             turns: turns as f64 / trajectories.len().max(1) as f64,
             invalid: invalid as f64 / turns.max(1) as f64,
             context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),

@@ -21,6 +21,8 @@ pub struct StepMetrics {
     pub step: u64,
     /// Share of episodes that solved their task.
     pub success: f64,
+    /// Mean score of the environment, 0 to 1; where a task is solved or not, the same as `success`.
+    pub score: f64,
     /// Mean reward.
     pub reward: f64,
     /// Mean number of turns.
@@ -144,6 +146,7 @@ impl StepMetrics {
         StepMetrics {
             step,
             success: trajectories.iter().filter(|t| t.won).count() as f64 / n,
+            score: trajectories.iter().map(|t| t.score).sum::<f64>() / n,
             reward: trajectories.iter().map(|t| t.reward).sum::<f64>() / n,
             turns: turns.len() as f64 / n,
             invalid: turns.iter().filter(|t| !t.valid).count() as f64 / turns.len().max(1) as f64,

@@ -5,7 +5,7 @@
 //! `step_skill.jinja` make the marked blocks in which a skill enters the history, the former after the
 //! task, the latter before the turn's instruction: the templates name the two places, nothing searches for
 //! them in a text. Skills are given only when a response is re-scored (or a starter policy is taught to
-//! read them), never in evaluation.
+//! read them), never in evaluation. Words about the world are an environment's own; blocks of skills are alike in all.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,16 @@ pub enum PromptError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// There are no built-in templates for an environment.
+    #[error(
+        "there are no {templates} prompt templates for {environment}: name a folder with prompt.templates"
+    )]
+    None {
+        /// The environment.
+        environment: String,
+        /// The set that was asked for.
+        templates: &'static str,
     },
     /// A template has a mistake.
     #[error("prompt template {name}: {reason}")]
@@ -96,26 +106,66 @@ const WINDOW: &str = "window.jinja";
 const EPISODE_SKILL: &str = "episode_skill.jinja";
 const STEP_SKILL: &str = "step_skill.jinja";
 
-/// The built-in templates: name, file, text.
-const BUILT_IN: [(&str, &str, &str); 10] = [
-    ("compact", TASK, include_str!("../prompts/compact/task.jinja")),
-    ("compact", TURN, include_str!("../prompts/compact/turn.jinja")),
-    ("compact", WINDOW, include_str!("../prompts/compact/window.jinja")),
+/// The sets of built-in templates.
+const SETS: [&str; 2] = ["compact", "full"];
+
+/// The built-in templates of a set that stand in every environment: set, file, text.
+const BLOCKS: [(&str, &str, &str); 4] = [
     ("compact", EPISODE_SKILL, include_str!("../prompts/compact/episode_skill.jinja")),
     ("compact", STEP_SKILL, include_str!("../prompts/compact/step_skill.jinja")),
-    ("full", TASK, include_str!("../prompts/full/task.jinja")),
-    ("full", TURN, include_str!("../prompts/full/turn.jinja")),
-    ("full", WINDOW, include_str!("../prompts/full/window.jinja")),
     ("full", EPISODE_SKILL, include_str!("../prompts/full/episode_skill.jinja")),
     ("full", STEP_SKILL, include_str!("../prompts/full/step_skill.jinja")),
 ];
 
+/// The built-in templates of messages: environments, set, file, text.
+const MESSAGES: [(&[&str], &str, &str, &str); 18] = [
+    (HOUSEHOLDS, "compact", TASK, include_str!("../prompts/compact/household/task.jinja")),
+    (HOUSEHOLDS, "compact", TURN, include_str!("../prompts/compact/household/turn.jinja")),
+    (HOUSEHOLDS, "compact", WINDOW, include_str!("../prompts/compact/household/window.jinja")),
+    (HOUSEHOLDS, "full", TASK, include_str!("../prompts/full/household/task.jinja")),
+    (HOUSEHOLDS, "full", TURN, include_str!("../prompts/full/household/turn.jinja")),
+    (HOUSEHOLDS, "full", WINDOW, include_str!("../prompts/full/household/window.jinja")),
+    (SHOPS, "compact", TASK, include_str!("../prompts/compact/webshop/task.jinja")),
+    (SHOPS, "compact", TURN, include_str!("../prompts/compact/webshop/turn.jinja")),
+    (SHOPS, "compact", WINDOW, include_str!("../prompts/compact/webshop/window.jinja")),
+    (SHOPS, "full", TASK, include_str!("../prompts/full/webshop/task.jinja")),
+    (SHOPS, "full", TURN, include_str!("../prompts/full/webshop/turn.jinja")),
+    (SHOPS, "full", WINDOW, include_str!("../prompts/full/webshop/window.jinja")),
+    (QUESTIONS, "compact", TASK, include_str!("../prompts/compact/search/task.jinja")),
+    (QUESTIONS, "compact", TURN, include_str!("../prompts/compact/search/turn.jinja")),
+    (QUESTIONS, "compact", WINDOW, include_str!("../prompts/compact/search/window.jinja")),
+    (QUESTIONS, "full", TASK, include_str!("../prompts/full/search/task.jinja")),
+    (QUESTIONS, "full", TURN, include_str!("../prompts/full/search/turn.jinja")),
+    (QUESTIONS, "full", WINDOW, include_str!("../prompts/full/search/window.jinja")),
+];
+
+const HOUSEHOLDS: &[&str] = &["household", "alfworld"];
+const SHOPS: &[&str] = &["webshop"];
+const QUESTIONS: &[&str] = &["search"];
+
+/// The text of a template: built in, or from a folder.
+fn source(environment: &str, templates: &str, name: &str) -> Result<String, PromptError> {
+    let Some(set) = SETS.into_iter().find(|set| *set == templates) else {
+        let path = Path::new(templates).join(name);
+        return std::fs::read_to_string(&path).map_err(|source| PromptError::Read { path, source });
+    };
+    let block = BLOCKS.iter().find(|(of, file, _)| (*of, *file) == (set, name)).map(|(.., text)| *text);
+    let message = || {
+        let mut own = MESSAGES.iter().filter(|(environments, ..)| environments.contains(&environment));
+        own.find(|(_, of, file, _)| (*of, *file) == (set, name)).map(|(.., text)| *text)
+    };
+    let none = || PromptError::None { environment: environment.to_owned(), templates: set };
+    Ok(block.or_else(message).ok_or_else(none)?.to_owned())
+}
+
 impl Prompts {
-    /// The built-in `compact` or `full` templates, or those of a folder; `thinking` asks for reasoning.
+    /// The built-in `compact` or `full` templates for the environment `world`, or those of a folder; `thinking` asks for
+    /// reasoning.
     ///
     /// # Errors
-    /// A file cannot be read, or a template cannot be filled in or does not show a skill exactly once.
-    pub fn new(templates: &str, layout: Layout, thinking: bool) -> Result<Self, PromptError> {
+    /// There are none built in for the environment, a file cannot be read, or a template cannot be filled in or does
+    /// not show a skill exactly once.
+    pub fn new(world: &str, templates: &str, layout: Layout, thinking: bool) -> Result<Self, PromptError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -131,14 +181,7 @@ impl Prompts {
             Layout::Window => &[WINDOW],
         };
         for &name in messages.iter().chain(&[EPISODE_SKILL, STEP_SKILL]) {
-            let built_in = BUILT_IN.iter().find(|(set, file, _)| *set == templates && *file == name);
-            let source = match built_in {
-                Some((_, _, text)) => (*text).to_owned(),
-                None => {
-                    let path = Path::new(templates).join(name);
-                    std::fs::read_to_string(&path).map_err(|source| PromptError::Read { path, source })?
-                }
-            };
+            let source = source(world, templates, name)?;
             let mistake = |reason: String| PromptError::Template { name, reason };
             if passage::has_marks(&source) {
                 return Err(mistake("it holds a character of U+F0000 to U+F0004; leave it out".to_owned()));
@@ -236,12 +279,15 @@ impl Prompts {
 mod tests {
     use super::*;
 
-    /// Built-in templates with and without thinking, in both layouts.
+    /// Built-in templates with and without thinking, in both layouts, of environments with commands to list.
     fn all() -> Vec<(&'static str, bool, Layout, Prompts)> {
         let layouts = [Layout::Transcript, Layout::Window];
         let kinds = [("compact", false), ("full", false), ("full", true)];
+        let worlds = [HOUSEHOLDS[0], SHOPS[0]];
         let pairs = layouts.into_iter().flat_map(|layout| kinds.map(|(t, thinking)| (t, thinking, layout)));
-        pairs.map(|(t, thinking, l)| (t, thinking, l, Prompts::new(t, l, thinking).unwrap())).collect()
+        let each = pairs.flat_map(|pair| worlds.map(|world| (world, pair)));
+        each.map(|(world, (t, thinking, l))| (t, thinking, l, Prompts::new(world, t, l, thinking).unwrap()))
+            .collect()
     }
 
     fn past() -> Vec<Turn> {
@@ -270,7 +316,7 @@ mod tests {
             let (text, bare) = (first.text(), bare.text());
             let at =
                 |text: &str, part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is not in {text}"));
-            assert!(at(&text, "Your task") < at(&text, "EPISODE"), "{text}");
+            assert!(at(&text, "put a mug") < at(&text, "EPISODE"), "{text}");
             assert!(
                 at(&text, "EPISODE") < at(&text, "STEP") && at(&text, "LISTED") < at(&text, "STEP"),
                 "{text}"
@@ -324,7 +370,7 @@ mod tests {
     #[test]
     fn a_window_has_one_blank_line_around_its_blocks() {
         let commands = ["look".to_owned()];
-        let prompts = Prompts::new("full", Layout::Window, true).unwrap();
+        let prompts = Prompts::new("household", "full", Layout::Window, true).unwrap();
         let past = past();
         for (past, admissible) in
             [(&past[..0], None), (&past, None), (&past[..0], Some(&commands[..])), (&past, Some(&commands))]
@@ -396,8 +442,28 @@ mod tests {
     }
 
     #[test]
+    fn questions_come_before_skills_and_skills_before_the_instruction() {
+        for layout in [Layout::Transcript, Layout::Window] {
+            for (set, thinking) in [("compact", false), ("full", false), ("full", true)] {
+                let prompts = Prompts::new("search", set, layout, thinking).unwrap();
+                let scene = Scene {
+                    goal: "QUESTION",
+                    observation: "QUESTION",
+                    episode_skill: Some("EPISODE"),
+                    step_skill: Some("STEP"),
+                    ..Scene::default()
+                };
+                let text = prompts.message(scene, 0..0).unwrap().text();
+                let at = |what: &str| text.rfind(what).unwrap_or_else(|| panic!("{what} is not in {text}"));
+                assert!(at("QUESTION") < at("EPISODE") && at("EPISODE") < at("STEP"), "{text}");
+                assert!(set == "compact" || at("STEP") < at("<answer>"), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn templates_with_mistakes_are_refused() {
-        let error = Prompts::new("/nowhere", Layout::Transcript, false).unwrap_err().to_string();
+        let error = Prompts::new("household", "/nowhere", Layout::Transcript, false).unwrap_err().to_string();
         assert!(error.contains("task.jinja") && error.contains("compact, full or a folder"), "{error}");
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -412,7 +478,7 @@ mod tests {
         ] {
             write(WINDOW, window);
             let path = folder.path().display().to_string();
-            let error = Prompts::new(&path, Layout::Window, false).unwrap_err().to_string();
+            let error = Prompts::new("household", &path, Layout::Window, false).unwrap_err().to_string();
             assert!(error.contains("window.jinja") && error.contains(says), "{window}: {error}");
         }
     }

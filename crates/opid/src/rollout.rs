@@ -298,6 +298,7 @@ impl Slot {
         let turn = std::mem::replace(&mut self.turn, next);
         self.trajectory.turns.push(turn);
         self.trajectory.won = step.won;
+        self.trajectory.score = f64::from(step.score);
         let ending = if step.done {
             Some(Ending::Done)
         } else if self.trajectory.turns.len() >= settings.max_turns {

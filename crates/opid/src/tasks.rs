@@ -43,7 +43,13 @@ impl Tasks {
             HouseholdConfig { kinds: environment.kinds.clone(), ..HouseholdConfig::default() };
         household.size = environment.receptacles;
         // The world of games is the same for every seed of a run: seeds compare like with like.
-        let options = Options { seed: 0, household, data: None };
+        let options = Options {
+            seed: 0,
+            household,
+            shop: environment.shop.config(),
+            search: environment.search_config(),
+            data: None,
+        };
         let source = catalog::open(&environment.name, options)?;
         let (kinds, fraction) = (environment.kinds.clone(), environment.fraction);
         Ok(Tasks { source, kinds, fraction, seed })

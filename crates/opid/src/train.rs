@@ -200,8 +200,9 @@ pub fn resume(
 }
 
 /// Refuses a starting policy that a good skill does not make better: its success without one (`plain`) and with one.
+/// A gain of 0 asks for nothing.
 pub(crate) fn check_skill_gain(warm: &WarmStart, plain: f64, skill: f64) -> Result<(), TrainError> {
-    match skill - plain < warm.min_skill_gain {
+    match warm.min_skill_gain > 0.0 && skill - plain < warm.min_skill_gain {
         true => Err(TrainError::NoSkillGain { plain, skill, least: warm.min_skill_gain }),
         false => Ok(()),
     }

@@ -96,6 +96,9 @@ pub struct Trajectory {
     pub last_observation: String,
     /// Whether the task was solved.
     pub won: bool,
+    /// The environment's own score at the end, 0 to 1: how much of the task was done.
+    #[serde(default)]
+    pub score: f64,
     /// The episode's reward (without penalties).
     pub reward: f64,
     /// Why it ended.
@@ -115,6 +118,7 @@ impl Trajectory {
             turns: Vec::new(),
             last_observation: String::new(),
             won: false,
+            score: 0.0,
             reward: 0.0,
             ending: Ending::TurnLimit,
         }

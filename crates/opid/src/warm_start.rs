@@ -18,6 +18,7 @@ use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
 use opid_lm::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
 
+use crate::action::Grammar;
 use crate::demonstration::{Demonstration, Noise, play, tokenize};
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::layout::{Layout, in_common, window};
@@ -29,8 +30,7 @@ use crate::tasks::{Tasks, TasksError};
 use crate::trajectory::Trajectory;
 
 /// Tokens of a vocabulary made here that are not text.
-const SPECIAL: [&str; 8] =
-    ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<think>", "</think>", "<action>", "</action>"];
+const SPECIAL: [&str; 6] = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<think>", "</think>"];
 /// Expert episodes that a tokenizer is trained on.
 const TOKENIZER_EPISODES: usize = 400;
 /// Gradients of supervised training are clipped to this global norm.
@@ -85,7 +85,7 @@ pub fn train_tokenizer(
     tasks: &Tasks,
 ) -> Result<Tokenizer, WarmStartError> {
     let p = &recipe.prompt;
-    let prompts = Prompts::new(&p.templates, p.layout, recipe.policy.thinking)?;
+    let prompts = Prompts::new(&recipe.environment.name, &p.templates, p.layout, recipe.policy.thinking)?;
     let episodes = tasks.training(&recipe.environment.split, 0, TOKENIZER_EPISODES)?;
     let texts: Vec<Vec<String>> = episodes
         .par_iter()
@@ -111,8 +111,10 @@ pub fn train_tokenizer(
         })
         .collect::<Result<_, PromptError>>()?;
     let mut fixed: Vec<String> = tasks.source().phrases().iter().map(|p| p.to_string()).collect();
-    fixed.extend(phrases::ALL.iter().map(|p| p.to_string()));
-    Ok(Tokenizer::train(texts.into_iter().flatten(), warm.vocab_size, &fixed, &SPECIAL)?)
+    fixed.extend(phrases::of(&recipe.environment.name).iter().map(|p| p.to_string()));
+    let tags = Grammar::of(&recipe.environment.name).map_or(&[][..], Grammar::tags);
+    let special = [&SPECIAL, tags].concat();
+    Ok(Tokenizer::train(texts.into_iter().flatten(), warm.vocab_size, &fixed, &special)?)
 }
 
 /// A new model with random weights for a vocabulary.
@@ -279,7 +281,7 @@ fn example(
             true => draw.pick(&commands[turn]).unwrap_or(label),
             false => label,
         };
-        let hint = format!("{}{command}", phrases::DO);
+        let hint = format!("{}{}", phrases::DO, dialogue.grammar().words(command));
         let prompt = dialogue.prompt(Scene { step_skill: Some(&hint), ..Scene::of(&trajectory, turn) })?;
         truncated_prompts += usize::from(prompt.cut > 0);
         branches.push(Branch { turn, prompt: prompt.tokens, response: dialogue.response(command)? });

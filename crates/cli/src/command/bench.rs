@@ -1,8 +1,9 @@
 //! `opid bench`: tables of speed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use opid::bench::{environment, model, roofline, search, step};
+use anyhow::ensure;
+use opid::bench::{Figure, environment, model, roofline, search, shop, step};
 use opid::recipe::Recipe;
 
 use super::print;
@@ -17,8 +18,9 @@ pub struct Args {
 /// What is measured.
 #[derive(clap::Subcommand)]
 enum What {
-    /// Random play in one thread, with the admissible commands listed at every step.
-    Env(Common),
+    /// Random play in one thread, with the admissible commands listed at every step; and a shop's files, clicks and
+    /// searches.
+    Env(EnvironmentArgs),
     /// The engine: training, scoring and sampling of models, on one thread; with --json, a line per figure.
     Lm(Common),
     /// Whole training steps under OPID and under GRPO.
@@ -36,6 +38,16 @@ struct Common {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Options of `bench env`.
+#[derive(clap::Args)]
+struct EnvironmentArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Measure only a shop, with this many products that are made up.
+    #[arg(long, value_name = "N")]
+    products: Option<usize>,
 }
 
 /// Options of `bench step`.
@@ -73,7 +85,7 @@ struct SearchArgs {
 /// Measures and shows.
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
-        What::Env(common) => measure_environments(&common),
+        What::Env(args) => measure_environments(&args),
         What::Lm(common) => measure_models(&common),
         What::Step(args) => measure_steps(&args),
         What::Search(args) => measure_search(args),
@@ -84,14 +96,38 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure_environments(common: &Common) -> anyhow::Result<()> {
+fn measure_environments(args: &EnvironmentArgs) -> anyhow::Result<()> {
+    let common = &args.common;
+    let shop_extent = match common.quick {
+        true => shop::Extent { clicks: 20_000, repetitions: 3 },
+        false => shop::Extent { clicks: 200_000, repetitions: 5 },
+    };
+    let figures = match (args.products, std::env::var_os("WEBSHOP_DATA")) {
+        (Some(products), _) => {
+            ensure!(products >= 10, "--products {products}; give 10 or more");
+            shop::made(products, shop::Extent { repetitions: shop_extent.repetitions.min(3), ..shop_extent })?
+        }
+        (None, Some(folder)) => shop::measure(Path::new(&folder), shop_extent)?,
+        (None, None) => shop::made(1000, shop_extent)?,
+    };
+    let lines = |text: &mut String| {
+        figures.iter().for_each(|f| text.push_str(&format!("{:<32} {:>12.3} {}\n", f.name, f.value, f.unit)));
+    };
+    if args.products.is_some() {
+        let mut text = String::new();
+        match common.json {
+            true => text.push_str(&format!("{}\n", serde_json::json!({ "figures": figures }))),
+            false => lines(&mut text),
+        }
+        return print(&text);
+    }
     let extent = match common.quick {
         true => environment::Extent { games: 10, steps: 10_000, repetitions: 3 },
         false => environment::Extent { games: 50, steps: 10_000, repetitions: 5 },
     };
     let measured = environment::all(extent)?;
     if common.json {
-        return print(&format!("{}\n", serde_json::json!({ "environments": measured })));
+        return print(&format!("{}\n", serde_json::json!({ "environments": measured, "figures": figures })));
     }
     let mut text = String::from(
         "environment                       steps/s  per CPU s   (borrowed)   commands  ready ms  state bytes\n",
@@ -112,7 +148,8 @@ fn measure_environments(common: &Common) -> anyhow::Result<()> {
         "One thread, random play, admissible commands listed at every step; `borrowed` lists them without\n\
          copying. `ready`: a game made, or loaded from its file. Python engine: 18.6 steps per CPU second.\n",
     );
-    if measured.len() == 2 {
+    lines(&mut text);
+    if std::env::var_os("ALFWORLD_DATA").is_none() {
         text.push_str("Set ALFWORLD_DATA to the folder that holds json_2.1.1 to measure real games too.\n");
     }
     print(&text)
@@ -145,8 +182,8 @@ fn measure_models(common: &Common) -> anyhow::Result<()> {
         eprintln!("measuring steps of the built-in recipe");
         let recipe = Recipe::read(None, &[])?;
         let [opid, grpo] = step::measure(&recipe, None, repetitions as u64, &mut |what| eprintln!("{what}"))?;
-        figures.push(model::Figure::ratio("step/opid-over-grpo", opid.total / grpo.total.max(1e-9)));
-        figures.push(model::Figure::ratio("tokens/opid/padded-over-here", opid.tokens.saved()));
+        figures.push(Figure::ratio("step/opid-over-grpo", opid.total / grpo.total.max(1e-9)));
+        figures.push(Figure::ratio("tokens/opid/padded-over-here", opid.tokens.saved()));
     }
     let mut text = list(&figures, common)?;
     if !common.json {
@@ -161,7 +198,7 @@ fn measure_models(common: &Common) -> anyhow::Result<()> {
 }
 
 /// A line per figure.
-fn list(figures: &[model::Figure], common: &Common) -> anyhow::Result<String> {
+fn list(figures: &[Figure], common: &Common) -> anyhow::Result<String> {
     let mut text = String::new();
     for f in figures {
         match common.json {

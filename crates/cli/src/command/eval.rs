@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::json_lines::JsonLines;
 use super::print;
-use crate::display::{Display, rate, shown};
+use crate::display::{Display, rate, score, shown};
 
 /// Options of `eval`.
 #[derive(clap::Args)]
@@ -152,6 +152,9 @@ impl Answer<'_> {
             let kinds = r.kinds.iter().map(|(kind, k)| (kind.as_str(), k));
             for (kind, k) in kinds.chain([("all", &r.overall)]) {
                 text.push_str(&format!("  {kind:<32} {:>4}/{:<4} {}\n", k.won, k.tasks, rate(k)));
+            }
+            if !score(r).is_empty() {
+                text.push_str(&format!("  mean score {:.3}\n", r.score));
             }
             text.push_str(&format!("  {:.1} turns, {:.1} % invalid actions", r.turns, 100.0 * r.invalid));
             if r.context_limited > 0 {

@@ -1,40 +1,79 @@
-//! `opid generate`: household games as files that opid and the original ALFWorld play.
+//! `opid generate`: household games as files that opid and the original ALFWorld play, or products as files of WebShop.
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
-use opid_env::household::{HouseholdConfig, World};
+use anyhow::{Context, ensure};
+use opid_env::household::{self, HouseholdConfig};
+use opid_env::webshop::generator;
 
 use super::{parse_range, print};
 
 /// Options of `generate`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder to write into; set ALFWORLD_DATA to it to play the games.
+    /// What is made: household games, or a shop's products (webshop).
+    #[arg(long, value_enum, default_value = "household")]
+    env: World,
+    /// Folder to write into; set ALFWORLD_DATA, or WEBSHOP_DATA, to it to play.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Number of games.
+    /// household: number of games.
     #[arg(long, default_value_t = 100)]
     games: usize,
-    /// Split: train, valid_seen or valid_unseen.
+    /// webshop: number of products.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    products: usize,
+    /// household: split: train, valid_seen or valid_unseen.
     #[arg(long, default_value = "train")]
     split: String,
-    /// Number of the world of games.
+    /// Number of the world of games, or of the shop.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Fewest and most receptacles of a room; 0,0 makes rooms of real size.
+    /// household: fewest and most receptacles of a room; 0,0 makes rooms of real size.
     #[arg(long, value_name = "MIN,MAX", default_value = "6,9", value_parser = parse_range)]
     receptacles: (usize, usize),
-    /// Kinds of task, for example pick_and_place_simple,look_at_obj_in_light [default: all six].
+    /// household: kinds of task, for example pick_and_place_simple,look_at_obj_in_light [default: all six].
     #[arg(long, value_delimiter = ',')]
     kinds: Vec<String>,
 }
 
-/// Writes the games and says where they are.
+/// What can be made.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum World {
+    /// Household games.
+    Household,
+    /// Products of a shop.
+    Webshop,
+}
+
+/// Writes games or products and says where they are.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    match args.env {
+        World::Household => write_games(args),
+        World::Webshop => write_products(&args),
+    }
+}
+
+fn write_products(args: &Args) -> anyhow::Result<()> {
+    let most = generator::MOST_PRODUCTS;
+    ensure!((1..=most).contains(&args.products), "--products {}; give 1 to {most}", args.products);
+    let written = generator::write(&args.out, args.seed, args.products);
+    let [products, attributes] =
+        written.with_context(|| format!("cannot write into {}", args.out.display()))?;
+    print(&format!(
+        "{} products in {}, their attributes and instructions in {}\nshop there with WEBSHOP_DATA={} and the \
+         environment webshop\n",
+        args.products,
+        products.display(),
+        attributes.display(),
+        args.out.display()
+    ))
+}
+
+fn write_games(args: Args) -> anyhow::Result<()> {
     ensure!(args.games > 0, "--games 0 makes nothing; give a number of games");
     let config = HouseholdConfig { size: args.receptacles, kinds: args.kinds, ..HouseholdConfig::default() };
-    let world = World::new(config, args.seed)?;
+    let world = household::World::new(config, args.seed)?;
     let mut last = PathBuf::new();
     for index in 0..args.games {
         last = world.make(&args.split, index)?.write(&args.out)?;

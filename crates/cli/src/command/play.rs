@@ -9,6 +9,7 @@ use opid_env::alfworld::{GameFile, GameTask};
 use opid_env::catalog::{self, Options};
 use opid_env::environment::{Episode, Task};
 use opid_env::household::HouseholdConfig;
+use opid_env::webshop::{Manner, SEARCH, ShopConfig, Style};
 use serde::{Deserialize, Serialize};
 
 use super::parse_range;
@@ -16,11 +17,12 @@ use super::parse_range;
 /// Options of `play`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Environment: household (made up, needs no data) or alfworld (games under $ALFWORLD_DATA).
+    /// Environment: household (made up, needs no data), alfworld (games under $ALFWORLD_DATA) or webshop (products
+    /// under $WEBSHOP_DATA, or made up).
     #[arg(long, default_value = "household")]
     env: String,
     /// Play this game.tw-pddl instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["env", "split", "index", "seed", "receptacles"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["env", "split", "index", "seed", "receptacles", "products"])]
     game: Option<PathBuf>,
     /// Split of the environment.
     #[arg(long, default_value = "train")]
@@ -28,12 +30,15 @@ pub struct Args {
     /// Number of the game in its split, from 0.
     #[arg(long, default_value_t = 0)]
     index: usize,
-    /// household: number of the world of games.
+    /// household, webshop: number of the world of games, or of the products that are made up.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// household: fewest and most receptacles of a room; 0,0 makes rooms of real size.
     #[arg(long, value_name = "MIN,MAX", default_value = "6,9", value_parser = parse_range)]
     receptacles: (usize, usize),
+    /// webshop: products that are made up, where WEBSHOP_DATA names none.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    products: usize,
     /// End after this many actions [default: no limit].
     #[arg(long, value_name = "N")]
     max_turns: Option<usize>,
@@ -63,7 +68,12 @@ fn task(args: &Args) -> anyhow::Result<Arc<dyn Task>> {
         return Ok(Arc::new(GameTask::new(name(path), file.game, file.walkthrough)));
     }
     let household = HouseholdConfig { size: args.receptacles, ..HouseholdConfig::default() };
-    let source = catalog::open(&args.env, Options { seed: args.seed, household, data: None })?;
+    // A person reads lines, a program what a policy reads.
+    let style = if args.json { Style::Text } else { Style::Rich };
+    let manner = Manner { style, ..Manner::default() };
+    let shop = ShopConfig { products: args.products, manner, ..ShopConfig::default() };
+    let source =
+        catalog::open(&args.env, Options { seed: args.seed, household, shop, ..Options::default() })?;
     Ok(source.task(&args.split, args.index)?)
 }
 
@@ -82,6 +92,8 @@ struct Session {
     score: f32,
     won: bool,
     done: bool,
+    /// Whether the environment ended the episode, not the limit of actions.
+    ended: bool,
 }
 
 /// What a player is told after a reset or an action.
@@ -108,7 +120,7 @@ struct About<'a> {
 impl Session {
     fn new(task: Arc<dyn Task>, max_turns: Option<usize>) -> Self {
         let episode = task.clone().start();
-        Session { task, episode, max_turns, step: 0, score: 0.0, won: false, done: false }
+        Session { task, episode, max_turns, step: 0, score: 0.0, won: false, done: false, ended: false }
     }
 
     fn reset(&mut self) {
@@ -120,6 +132,7 @@ impl Session {
         self.step += 1;
         self.score = step.score;
         self.won = step.won;
+        self.ended = step.done;
         self.done = step.done || self.max_turns.is_some_and(|most| self.step >= most);
     }
 
@@ -234,20 +247,31 @@ fn entertain(mut session: Session, mut input: impl BufRead, mut out: impl Write)
             },
         }
     }
-    match session.won {
-        true => writeln!(out, "\nYou won in {} actions.", session.step),
-        false => writeln!(out, "\nNot won: the {} actions are used up.", session.step),
+    match (session.won, session.ended) {
+        (true, _) => writeln!(out, "\nYou won in {} actions.", session.step),
+        (false, true) => writeln!(out, "\nNot won: the end, with a score of {:.2}.", session.score),
+        (false, false) => writeln!(out, "\nNot won: the {} actions are used up.", session.step),
     }
 }
 
-/// The command of a number, or what was said.
+/// The command of a number, or what was said; in a shop, words alone search or click.
 fn choose(said: &str, admissible: &[String]) -> Result<String, String> {
+    let click = format!("click[{}]", said.to_lowercase());
+    if admissible.contains(&click) {
+        return Ok(click);
+    }
     match said.parse::<usize>() {
+        Err(_) if admissible.iter().any(|command| command == SEARCH) && !said.contains('[') => {
+            Ok(format!("search[{said}]"))
+        }
         Err(_) => Ok(said.to_owned()),
         Ok(number) => {
-            number.checked_sub(1).and_then(|at| admissible.get(at)).cloned().ok_or_else(|| {
-                format!("there is no command {number}: they go from 1 to {}", admissible.len())
-            })
+            let command = number.checked_sub(1).and_then(|at| admissible.get(at));
+            match command.map(String::as_str) {
+                Some(SEARCH) => Err("type the words to search for".to_owned()),
+                Some(command) => Ok(command.to_owned()),
+                None => Err(format!("there is no command {number}: they go from 1 to {}", admissible.len())),
+            }
         }
     }
 }

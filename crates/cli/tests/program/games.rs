@@ -126,7 +126,7 @@ fn games_that_cannot_be_had_are_explained() {
     for (args, says) in [
         (vec!["play", "--env", "alfworld"], "ALFWORLD_DATA"),
         (vec!["play", "--env", "alfworld"], "`household` needs no data"),
-        (vec!["play", "--env", "chess"], "there are household, alfworld"),
+        (vec!["play", "--env", "chess"], "there are household, alfworld, webshop"),
         (vec!["play", "--split", "test"], "valid_unseen"),
         (vec!["play", "--receptacles", "9,2"], "9 to 2"),
         (vec!["play", "--game", "none.tw-pddl"], "none.tw-pddl"),
@@ -148,8 +148,14 @@ fn environments_are_measured() {
     let result = opid(folder.path(), &["bench", "env", "--quick", "--json"]);
     let answer: Value = serde_json::from_str(result.ok()).expect("one object");
     let measured = answer["environments"].as_array().expect("a list");
-    assert_eq!(measured.len(), 2, "no games of ALFWorld here");
+    assert_eq!(measured.len(), 3, "no games of ALFWorld here");
     assert!(measured.iter().all(|m| m["steps"]["per_cpu_second"].as_f64() > Some(1000.0)), "{answer}");
+    let figures = answer["figures"].as_array().expect("a list");
+    for what in ["load", "clicks", "searches"] {
+        let name = format!("webshop/1000/{what}");
+        let figure = figures.iter().find(|figure| figure["name"] == name.as_str()).expect(what);
+        assert!(figure["value"].as_f64() > Some(0.0), "{figure}");
+    }
     let mut real = program(folder.path());
     let result = run(real.env("ALFWORLD_DATA", "none").args(["bench", "env", "--quick"]));
     assert!(result.refused().contains("alfworld-download"), "{}", result.err);

@@ -10,6 +10,7 @@ mod runs;
 #[expect(dead_code, reason = "here servers only answer well")]
 #[path = "../../../opid/tests/analyzers/server.rs"]
 mod server;
+mod shop;
 #[path = "../../../retrieval/tests/tiny/mod.rs"]
 mod tiny;
 
@@ -52,7 +53,7 @@ fn fed(folder: &Path, args: &[&str], input: &str) -> Result {
 fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_opid"));
     command.current_dir(folder);
-    for name in ["ALFWORLD_DATA", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"] {
+    for name in ["ALFWORLD_DATA", "WEBSHOP_DATA", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"] {
         command.env_remove(name);
     }
     command

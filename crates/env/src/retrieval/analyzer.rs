@@ -63,7 +63,6 @@ fn lower(c: char) -> char {
 fn is_word(segment: &str) -> bool {
     match segment.as_bytes() {
         [byte] => byte.is_ascii_alphanumeric(),
-        _ if segment == "\u{ff9e}" || segment == "\u{ff9f}" => false,
         _ => segment.chars().any(is_word_character),
     }
 }
@@ -72,7 +71,13 @@ fn is_word_character(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric();
     }
-    c.is_alphabetic() || c.general_category() == GeneralCategory::DecimalNumber || symbol::is_token(c)
+    match c {
+        // Sound marks, which are letters in name only.
+        '\u{ff9e}' | '\u{ff9f}' => false,
+        _ => {
+            c.is_alphabetic() || c.general_category() == GeneralCategory::DecimalNumber || symbol::is_token(c)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -62,10 +62,13 @@ pub struct Hit {
     pub score: f32,
 }
 
+/// Documents that hold a term, in ascending order, and how often.
+type Postings = Vec<(u32, u16)>;
+
 /// Collects documents for an [`Index`].
 #[derive(Default)]
 pub struct IndexBuilder {
-    terms: HashMap<Box<str>, Vec<(u32, u16)>>,
+    terms: HashMap<Box<str>, Postings>,
     lengths: Vec<u32>,
 }
 
@@ -99,7 +102,7 @@ impl IndexBuilder {
 
     /// The index; `label` is kept in its file, to recognise the documents it was made from.
     pub fn finish(self, label: u64) -> Index {
-        let mut terms: Vec<(Box<str>, Vec<(u32, u16)>)> = self.terms.into_iter().collect();
+        let mut terms: Vec<(Box<str>, Postings)> = self.terms.into_iter().collect();
         terms.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let total: u64 = self.lengths.iter().map(|n| u64::from(*n)).sum();
         let filled = self.lengths.iter().filter(|n| **n > 0).count() as u64;
@@ -286,6 +289,11 @@ impl Index {
         let better =
             |a: &Hit, b: &Hit| b.score.total_cmp(&a.score).then_with(|| order(a.document, b.document));
         if hits.len() > most {
+            // Scores alone first: whoever asks for the order may have to look far for it.
+            let mut ranked: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
+            let (_, least, _) = ranked.select_nth_unstable_by(most - 1, |a, b| b.total_cmp(a));
+            let least = *least;
+            hits.retain(|hit| hit.score >= least);
             hits.select_nth_unstable_by(most - 1, better);
         }
         hits.truncate(most);

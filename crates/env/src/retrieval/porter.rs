@@ -53,16 +53,16 @@ pub(super) fn stem(word: &mut Vec<char>) {
         replace(word, 1, "i");
     }
     for endings in [&DOUBLE[..], &SINGLE] {
-        if let Some((ending, new)) = endings.iter().find(|(ending, _)| ends(word, ending)) {
-            if measure(&word[..word.len() - ending.len()]) > 0 {
-                replace(word, ending.len(), new);
-            }
+        if let Some((ending, new)) = endings.iter().find(|(ending, _)| ends(word, ending))
+            && measure(&word[..word.len() - ending.len()]) > 0
+        {
+            replace(word, ending.len(), new);
         }
     }
-    if let Some(ending) = LAST.iter().find(|ending| ends_last(word, ending)) {
-        if measure(&word[..word.len() - ending.len()]) > 1 {
-            replace(word, ending.len(), "");
-        }
+    if let Some(ending) = LAST.iter().find(|ending| ends_last(word, ending))
+        && measure(&word[..word.len() - ending.len()]) > 1
+    {
+        replace(word, ending.len(), "");
     }
     tidy(word);
 }

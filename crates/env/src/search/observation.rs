@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::answer::stripped;
 
 /// How passages are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Style {
     /// As JSON with escapes, as the reference: needed to go on with models trained by it.
     #[default]

@@ -158,6 +158,11 @@ impl Episode for Research {
         Vec::new()
     }
 
+    /// Whatever searches or answers.
+    fn admits(&self, action: &str) -> bool {
+        self.query(action).is_some() || answers(action)
+    }
+
     fn lookup(&self, action: &str) -> Option<Lookup> {
         let query = self.query(action)?.to_owned();
         let library = &self.question.library;

@@ -66,8 +66,7 @@ pub fn reward<'a>(
 
 /// Whether a product has an attribute: among its own, or in its texts.
 fn has(product: &Product, attribute: &str, similarity: Similarity) -> bool {
-    let listed = |own: &Box<str>| token_set_ratio(own, attribute, similarity) > ALIKE;
-    product.attributes.iter().any(listed)
+    product.attributes.iter().any(|own| token_set_ratio(own, attribute, similarity) > ALIKE)
         || product.title.to_lowercase().contains(attribute)
         || product.bullets.join(" ").to_lowercase().contains(attribute)
         || product.description.to_lowercase().contains(attribute)

@@ -4,7 +4,7 @@
 mod cards;
 mod code;
 mod command;
-mod search;
+pub(crate) mod search;
 mod sokoban;
 
 pub use cards::Cards;
@@ -60,6 +60,34 @@ impl Grammar {
     /// The grammar of an environment.
     pub fn of(environment: &str) -> Option<Grammar> {
         GRAMMARS.iter().find(|(name, _)| *name == environment).map(|(_, grammar)| *grammar)
+    }
+
+    /// What a command stands between in a response.
+    pub fn tags(self) -> &'static [&'static str] {
+        match self {
+            Grammar::Search => &["<search>", "</search>", "<answer>", "</answer>"],
+            _ => &["<action>", "</action>"],
+        }
+    }
+
+    /// A response that gives a command, in pieces: their text, and whether they are tags.
+    pub fn response(self, command: &str) -> Vec<(&str, bool)> {
+        match self {
+            // The command brings its tags along.
+            Grammar::Search => match search::parts(command) {
+                Some((open, inside, close)) => vec![(open, true), (inside, false), (close, true)],
+                None => vec![(command, false)],
+            },
+            _ => vec![("<action>", true), (command, false), ("</action>", true)],
+        }
+    }
+
+    /// A command as a skill words it: without tags.
+    pub fn words(self, command: &str) -> String {
+        match self {
+            Grammar::Search => search::words(command),
+            _ => command.to_owned(),
+        }
     }
 
     /// Reads the action of a response. With `thinking`, where an environment asks for reasoning, a response

@@ -26,9 +26,35 @@ pub(super) fn parse(response: &str) -> Action {
     Action::invalid("")
 }
 
+/// Opening tag, inside and closing tag of a command.
+pub(super) fn parts(command: &str) -> Option<(&'static str, &str, &'static str)> {
+    [("<search>", "</search>"), ("<answer>", "</answer>")]
+        .into_iter()
+        .find_map(|(open, close)| Some((open, command.strip_prefix(open)?.strip_suffix(close)?, close)))
+}
+
+/// A command without its tags, as a skill words it: `search X` or `answer X`.
+pub(crate) fn words(command: &str) -> String {
+    match parts(command) {
+        Some((open, inside, _)) => format!("{} {inside}", open.trim_matches(['<', '>'])),
+        None => command.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_are_written_as_they_are_read() {
+        for command in ["<search>who</search>", "<answer>Ann Bel</answer>"] {
+            let (open, inside, close) = parts(command).expect("parts");
+            let response = format!("{open}{inside}{close}");
+            assert_eq!(parse(&response), Action { command: command.to_owned(), valid: true });
+        }
+        assert_eq!(words("<search>who</search>"), "search who");
+        assert_eq!((parts("who"), words("who")), (None, "who".to_owned()));
+    }
 
     #[test]
     fn forms() {

@@ -48,11 +48,11 @@ pub struct Measured {
     pub state_bytes: f64,
 }
 
-/// Measures household games as the built-in recipe has them and of real size, and ALFWorld's own where
-/// `ALFWORLD_DATA` names them.
+/// Measures household games as the built-in recipe has them and of real size, a shop (of the products that `WEBSHOP_DATA`
+/// names, or made up), and ALFWorld's own games where `ALFWORLD_DATA` names them.
 ///
 /// # Errors
-/// `ALFWORLD_DATA` is set, but its games cannot be read.
+/// `ALFWORLD_DATA` or `WEBSHOP_DATA` is set, but what it names cannot be read.
 pub fn all(extent: Extent) -> Result<Vec<Measured>, CatalogError> {
     let household = |size| {
         let household = HouseholdConfig { size, ..HouseholdConfig::default() };
@@ -64,6 +64,8 @@ pub fn all(extent: Extent) -> Result<Vec<Measured>, CatalogError> {
         measure(small, household((least, most))?.as_ref(), extent)?,
         measure("household, real size".into(), household((0, 0))?.as_ref(), extent)?,
     ];
+    let shop = catalog::open("webshop", Options::default())?;
+    measured.push(measure("webshop".into(), shop.as_ref(), extent)?);
     if std::env::var_os("ALFWORLD_DATA").is_some() {
         let games = catalog::open("alfworld", Options::default())?;
         measured.push(measure("alfworld".into(), games.as_ref(), extent)?);

@@ -8,6 +8,7 @@ pub mod memory;
 pub mod model;
 pub mod roofline;
 pub mod search;
+pub mod shop;
 pub mod step;
 
 use std::time::Instant;
@@ -31,6 +32,29 @@ pub struct Speed {
     pub per_second: f64,
     /// Work per second of CPU time.
     pub per_cpu_second: f64,
+}
+
+/// One figure.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// What was measured: work, model, precision, and what else tells it from others.
+    pub name: String,
+    /// The figure.
+    pub value: f64,
+    /// Its unit.
+    pub unit: &'static str,
+}
+
+impl Figure {
+    /// Tokens per second of CPU time.
+    fn speed(name: String, speed: Speed) -> Self {
+        Figure { name, value: speed.per_cpu_second, unit: "tokens/cpu-s" }
+    }
+
+    /// A quotient.
+    pub fn ratio(name: &str, value: f64) -> Self {
+        Figure { name: name.to_owned(), value, unit: "ratio" }
+    }
 }
 
 /// Runs a piece of work and measures it.

@@ -12,35 +12,9 @@ use opid_lm::model::Model;
 use opid_lm::optimizer::{AdamW, AdamWConfig, MomentFormat, global_norm};
 use opid_lm::sampling::{Sampling, choose};
 use rayon::prelude::*;
-use serde::Serialize;
 
-use super::{Speed, memory, time};
+use super::{Figure, Speed, memory, time};
 use crate::recipe::WarmStart;
-
-/// One figure.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// What was measured: work, model, precision, and what else tells it from others.
-    pub name: String,
-    /// The figure.
-    pub value: f64,
-    /// Its unit.
-    pub unit: &'static str,
-}
-
-/// Tokens per second of CPU time.
-const PER_CPU_SECOND: &str = "tokens/cpu-s";
-
-impl Figure {
-    fn speed(name: String, speed: Speed) -> Self {
-        Figure { name, value: speed.per_cpu_second, unit: PER_CPU_SECOND }
-    }
-
-    /// A quotient.
-    pub fn ratio(name: &str, value: f64) -> Self {
-        Figure { name: name.to_owned(), value, unit: "ratio" }
-    }
-}
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 
 use opid_lm::kernels::tile::{Precision, exercise};
 
-use super::model::Figure;
+use super::Figure;
 use super::{Speed, time};
 
 /// Bytes that are read to measure memory: more than any cache of usual machines holds.

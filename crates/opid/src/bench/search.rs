@@ -11,8 +11,7 @@ use opid_retrieval::corpus::Corpus;
 use opid_retrieval::encoder::{Encoder, EncoderError, EncoderOptions};
 use opid_retrieval::flat::{FlatIndex, Metric, Storage};
 
-use super::model::Figure;
-use super::{Speed, time};
+use super::{Figure, Speed, time};
 
 /// Passages shown for a query.
 const MOST: usize = 3;

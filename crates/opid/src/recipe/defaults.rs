@@ -1,5 +1,8 @@
 //! What a recipe resolves to where it says nothing.
 
+use opid_env::search::observation;
+use opid_env::webshop::ShopConfig;
+
 use super::*;
 use crate::skill::bank::BankSettings;
 use crate::skill::critical::Selector;
@@ -38,8 +41,30 @@ impl Default for Environment {
             receptacles: (6, 9),
             kinds: Vec::new(),
             fraction: 1.0,
+            search: Search::default(),
+            shop: Shop::default(),
             first_task: 0,
         }
+    }
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Search {
+            questions: String::new(),
+            corpus: String::new(),
+            passages: 3,
+            style: observation::Style::Plain,
+            reference: false,
+            size: 1.0,
+        }
+    }
+}
+
+impl Default for Shop {
+    fn default() -> Self {
+        let ShopConfig { all, products, protocol, attainable, manner, .. } = ShopConfig::default();
+        Shop { data: String::new(), all, products, protocol, human: false, attainable, page: manner.style }
     }
 }
 

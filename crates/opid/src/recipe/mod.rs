@@ -19,10 +19,12 @@ use crate::loss::policy::Ratio;
 
 mod analyzer;
 mod defaults;
+mod environment;
 mod read;
 mod skill;
 
 pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise, SkillPolicy};
+pub use environment::{Environment, Search, Shop};
 pub(crate) use read::with_suggestion;
 pub use skill::{ShownSkills, Skill, Teacher};
 
@@ -95,28 +97,6 @@ pub struct Recipe {
     /// Makes the starting policy from expert episodes, when there is no pretrained one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<WarmStart>,
-}
-
-/// Where the agent acts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Environment {
-    /// `household` (generated games, needs no data) or `alfworld` (games under `$ALFWORLD_DATA`).
-    pub name: String,
-    /// Split whose tasks are trained on.
-    pub split: String,
-    /// An episode ends after this many actions.
-    pub max_turns: usize,
-    /// `household`: fewest and most receptacles of a room; 0 and 0 make rooms of real size.
-    pub receptacles: (usize, usize),
-    /// Kinds of task to use (for example `pick_and_place_simple`); empty uses all.
-    pub kinds: Vec<String>,
-    /// Share of the training split's tasks that are trained on, the same ones for every seed; of an endless
-    /// split, which has no shares, only 1.
-    pub fraction: f64,
-    /// Number, from 0, of the first task that is trained on after those of a `[warm_start]`: for a policy that was made
-    /// from the tasks before it.
-    pub first_task: usize,
 }
 
 /// The language model that is trained.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use opid_env::catalog::ENDLESS;
 use toml::{Table, Value};
 
 use super::{AnalyzerName, HOUSEHOLD, Recipe, RecipeError, Teacher};
@@ -91,11 +90,18 @@ impl Recipe {
                 "it is a share of the tasks: use a value above 0 and at most 1",
             );
         }
-        if fraction < 1.0 && ENDLESS.contains(&self.environment.name.as_str()) {
+        if fraction < 1.0 && self.environment.is_endless() {
             return fail(
                 "environment.fraction",
                 "this environment makes games without end: only 1 has a meaning",
             );
+        }
+        let search = &self.environment.search;
+        if search.questions.is_empty() != search.corpus.is_empty() {
+            return fail("environment.search", "give both questions and a corpus, or neither");
+        }
+        if search.passages == 0 || !(search.size > 0.0 && search.size <= 100.0) {
+            return fail("environment.search", "use at least 1 passage, and a size above 0 and at most 100");
         }
         if r.groups == 0 {
             return fail("rollout.groups", "a training step needs at least one task");
@@ -234,7 +240,7 @@ impl Recipe {
         if !self.evaluation.temperatures.iter().all(|t| t.is_finite() && *t >= 0.0) {
             return fail("evaluation.temperatures", "use 0 (greedy) or finite values above 0");
         }
-        if self.evaluation.games == 0 && ENDLESS.contains(&self.environment.name.as_str()) {
+        if self.evaluation.games == 0 && self.environment.is_endless() {
             return fail(
                 "evaluation.games",
                 "0 plays a whole split, but this environment makes games without end; give a number",

@@ -14,6 +14,11 @@ use crate::trajectory::Trajectory;
 /// The skills of ALFWorld's households, generated and real.
 const HOUSEHOLD: &str = include_str!("../../skills/household.toml");
 
+/// The skills of search QA.
+const SEARCH: &str = include_str!("../../skills/search.toml");
+/// The skills of WebShop.
+const WEBSHOP: &str = include_str!("../../skills/webshop.toml");
+
 /// Which bank, and how a task's skills are found in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -118,6 +123,8 @@ impl Bank {
     pub fn open(settings: &BankSettings, environment: &str) -> Result<Self, BankError> {
         let (text, origin) = match (settings.file.as_str(), environment) {
             ("", "household" | "alfworld") => (HOUSEHOLD.to_owned(), "built in".to_owned()),
+            ("", "search") => (SEARCH.to_owned(), "built in".to_owned()),
+            ("", "webshop") => (WEBSHOP.to_owned(), "built in".to_owned()),
             ("", environment) => return Err(BankError::None { environment: environment.to_owned() }),
             (file, _) => {
                 let path = Path::new(file);

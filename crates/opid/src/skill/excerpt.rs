@@ -114,6 +114,7 @@ mod tests {
             turns: (0..turns).map(turn).collect(),
             last_observation: "the end".into(),
             won: false,
+            score: 0.0,
             reward: 0.0,
             ending: Ending::TurnLimit,
         }

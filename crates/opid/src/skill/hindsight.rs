@@ -1,4 +1,4 @@
-//! The built-in analyzer for household tasks: skills from the text of a finished episode.
+//! The built-in analyzer for household tasks and shopping: skills from the text of a finished episode.
 //!
 //! It stands in for the language model that the paper (arXiv 2606.26790) asks for skills, so
 //! that everything runs offline and deterministically. It reads only what the episode showed, and every
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use crate::skill::goal::{Destination, Goal};
 use crate::skill::household::{Household, INVALID, kind};
 use crate::skill::phrases::{DO, PLAN, Part, REMEMBER, line};
+use crate::skill::{research, shopping};
 use crate::trajectory::{Trajectory, Turn};
 
 /// One step of a finished episode.
@@ -38,9 +39,9 @@ pub struct Analysis {
 /// An episode that the analyzer cannot read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HindsightError {
-    /// The goal is none of the six household tasks.
+    /// The goal is none of the six household tasks, and the episode is no visit to a shop.
     #[error(
-        "the built-in analyzer reads household tasks such as \"put a clean mug in shelf\", not {goal:?}; \
+        "the built-in analyzer reads household tasks such as \"put a clean mug in shelf\", and shopping, not {goal:?}; \
          use a language model as analyzer for other tasks"
     )]
     Goal {
@@ -126,8 +127,12 @@ enum Verdict {
 
 /// Draws skills from the record of an episode: at most `most` step skills, the most critical ones.
 ///
-/// Errs if its goal is not the text of a household task.
+/// Errs if it is neither a question of the made-up world nor a visit to a shop, and its goal is not the text of a
+/// household task.
 pub fn read(t: &Trajectory, most: usize) -> Result<Analysis, HindsightError> {
+    if let Some(analysis) = research::read(t, most) {
+        return Ok(analysis);
+    }
     let step = |(i, turn): (usize, &Turn)| Step {
         before: turn.observation.clone(),
         action: turn.action.clone(),
@@ -139,8 +144,11 @@ pub fn read(t: &Trajectory, most: usize) -> Result<Analysis, HindsightError> {
 
 /// Draws skills from a finished episode: at most `most` step skills, the most critical ones.
 ///
-/// Errs if `goal` is not the text of a household task.
+/// Errs if it is no visit to a shop, and `goal` is not the text of a household task.
 pub fn analyze(goal: &str, won: bool, steps: &[Step], most: usize) -> Result<Analysis, HindsightError> {
+    if steps.first().is_some_and(|first| shopping::is_shop(&first.before)) {
+        return Ok(shopping::analyze(goal, won, steps, most));
+    }
     let goal = Goal::parse(goal).ok_or_else(|| HindsightError::Goal { goal: goal.to_owned() })?;
     let mut household = Household::default();
     if let Some(first) = steps.first() {

@@ -1,10 +1,11 @@
 //! The wording of the skills that the built-in analyzer writes.
 //!
 //! A tiny policy reads them, so they are few, short and always the same; a tokenizer trained on
-//! [`ALL`] spends one token on each fixed part. They say what to do: small models hardly read
+//! [`of`] spends one token on each fixed part. They say what to do: small models hardly read
 //! negations.
 
 use crate::skill::goal::Process;
+use crate::skill::{research, shopping};
 
 /// Starts the skill of a step; the command follows.
 pub const DO: &str = "do: ";
@@ -33,8 +34,17 @@ const STRAIGHT: &str = "when you hold it go straight on";
 const ACT: &str = "go, open, take or put at every step";
 const HURRY: &str = "a new place at every step";
 
-/// Every fixed part, for training a tokenizer.
-pub const ALL: [&str; 21] = [
+/// The fixed parts of skills in an environment, for training a tokenizer.
+pub fn of(environment: &str) -> &'static [&'static str] {
+    match environment {
+        "webshop" => &shopping::PHRASES,
+        "search" => &research::PHRASES,
+        _ => &ALL,
+    }
+}
+
+/// Every fixed part of skills for household tasks.
+const ALL: [&str; 21] = [
     DO,
     PLAN,
     REMEMBER,

@@ -35,6 +35,7 @@ pub fn episode(group: usize, member: usize, name: &str) -> Trajectory {
         turns: (0..3).map(turn).collect(),
         last_observation: "Nothing happens.".into(),
         won: false,
+        score: 0.0,
         reward: 0.0,
         ending: Ending::TurnLimit,
     }

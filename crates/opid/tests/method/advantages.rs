@@ -26,6 +26,7 @@ fn episode(group: usize, member: usize, reward: f64, valid: &[bool]) -> Trajecto
         turns: valid.iter().map(turn).collect(),
         last_observation: String::new(),
         won: reward > 0.0,
+        score: f64::from(u8::from(reward > 0.0)),
         reward,
         ending: Ending::Done,
     }

@@ -63,7 +63,7 @@ fn text_from_outside_is_no_control_token() {
 #[test]
 fn text_from_outside_does_not_move_a_skill() {
     for (layout, templates) in LAYOUTS.into_iter().flat_map(|l| [(l, "compact"), (l, "full")]) {
-        let prompts = Prompts::new(templates, layout, true).expect("templates");
+        let prompts = Prompts::new("household", templates, layout, true).expect("templates");
         for hostile in HOSTILE {
             let (calm, bad) = (past("calm"), past(hostile));
             let admissible = [[hostile.to_owned()], ["calm".to_owned()]];

@@ -181,6 +181,7 @@ fn episode(steps: usize, won: bool) -> Trajectory {
         turns: (0..steps).map(turn).collect(),
         last_observation: "the end".into(),
         won,
+        score: 0.0,
         reward: 0.0,
         ending: Ending::TurnLimit,
     }

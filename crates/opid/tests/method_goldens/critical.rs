@@ -80,6 +80,7 @@ fn episode(turns: usize) -> Trajectory {
         turns: vec![Turn::open(String::new(), None, Vec::new()); turns],
         last_observation: String::new(),
         won: false,
+        score: 0.0,
         reward: 0.0,
         ending: Ending::Done,
     }

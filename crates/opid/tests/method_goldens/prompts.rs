@@ -148,7 +148,7 @@ fn put_together(parts: [&str; 3], [episode, step]: [&str; 2]) -> String {
         ] {
             std::fs::write(folder.path().join(name), template).expect("a file");
         }
-        Prompts::new(&folder.path().display().to_string(), Layout::Window, true).expect("templates")
+        Prompts::new("household", &folder.path().display().to_string(), Layout::Window, true).expect("templates")
     });
     let [goal, observation, turn] = parts;
     let admissible = [turn.to_owned()];
@@ -228,7 +228,7 @@ pub fn check_dialogue(folder: &Path) -> Result<(), Failed> {
         (recipe.prompt.layout, recipe.policy.thinking) = (layout, thinking);
         recipe.prompt.templates = "full".into();
         let dialogue = Dialogue::open(folder, &recipe)?;
-        let prompts = Prompts::new("full", layout, thinking)?;
+        let prompts = Prompts::new("household", "full", layout, thinking)?;
         let options = ChatOptions::thinking(thinking);
         let counted = |text: &str| -> Result<(Vec<u32>, Vec<u32>), Failed> {
             let past =
