@@ -16,7 +16,10 @@ const PAD: usize = 16;
 const QUERIES: usize = 4;
 
 /// Queries that are taken to a block of rows at a time: with 768 numbers each they fit the second-level cache beside it.
-const CHUNK: usize = 32 * QUERIES;
+const CHUNK: usize = 16 * QUERIES;
+
+/// Most rows computed together.
+const MOST_ROWS: usize = 6;
 
 /// A batch of queries, each filled with zeros to a multiple of [`PAD`] numbers.
 pub(super) struct Queries {
@@ -56,6 +59,8 @@ struct Job {
     query_count: usize,
     stride: usize,
     scores: *mut f32,
+    /// Room for [`MOST_ROWS`] rows of f32.
+    widened: *mut f32,
 }
 
 /// An entry point, compiled for some instructions, a storage and a metric.
@@ -78,6 +83,10 @@ impl Kernel {
             rows.len().is_multiple_of(stride) && rows.len() / stride * queries.len() == scores.len(),
             "whole rows and a score for each and every query"
         );
+        let mut widened = match self.storage {
+            Storage::F32 => Vec::new(),
+            Storage::F16 => vec![0.0; MOST_ROWS * queries.dimension],
+        };
         let job = Job {
             rows: rows.as_ptr(),
             row_count: rows.len() / stride,
@@ -86,9 +95,10 @@ impl Kernel {
             query_count: queries.len(),
             stride: queries.stride,
             scores: scores.as_mut_ptr(),
+            widened: widened.as_mut_ptr(),
         };
         // SAFETY: rows, queries and scores have the sizes the job says (checked above), queries are filled to a
-        // multiple of `PAD`, and the processor has the instructions.
+        // multiple of `PAD`, there is room for widened rows where rows are f16, and the processor has the instructions.
         unsafe { (self.run)(&job) }
     }
 }
@@ -138,6 +148,8 @@ trait Lanes {
     unsafe fn f32(from: *const u8) -> Self::Vector;
     /// Numbers in f16 at an address.
     unsafe fn f16(from: *const u8) -> Self::Vector;
+    /// Writes the numbers.
+    unsafe fn store(to: *mut f32, x: Self::Vector);
     /// `a b + c`.
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// `a - b`.
@@ -209,6 +221,49 @@ unsafe fn tile<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize,
     }
 }
 
+/// Writes `count` numbers in f16 as f32.
+#[inline(always)]
+unsafe fn widen<L: Lanes>(from: *const u8, count: usize, to: *mut f32) {
+    // SAFETY: the caller promises as many numbers at both addresses.
+    unsafe {
+        let mut at = 0;
+        while at + L::WIDTH <= count {
+            L::store(to.add(at), L::f16(from.add(2 * at)));
+            at += L::WIDTH;
+        }
+        let mut rest = [0u8; 2 * PAD];
+        let mut wide = [0f32; PAD];
+        std::ptr::copy_nonoverlapping(from.add(2 * at), rest.as_mut_ptr(), 2 * (count - at));
+        L::store(wide.as_mut_ptr(), L::f16(rest.as_ptr()));
+        std::ptr::copy_nonoverlapping(wide.as_ptr(), to.add(at), count - at);
+    }
+}
+
+/// The scores of `count` rows, which are `R` or one, with at most [`QUERIES`] queries.
+#[inline(always)]
+unsafe fn tiles<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize>(
+    job: &Job,
+    count: usize,
+    rows: *const u8,
+    query: usize,
+    scores: *mut f32,
+) {
+    // SAFETY: the caller promises the rows, and room for their scores.
+    unsafe {
+        let queries = job.queries.add(query * job.stride);
+        match (count == R, job.query_count - query) {
+            (true, 1) => tile::<L, HALF, DISTANCE, R, 1>(job, rows, queries, scores),
+            (true, 2) => tile::<L, HALF, DISTANCE, R, 2>(job, rows, queries, scores),
+            (true, 3) => tile::<L, HALF, DISTANCE, R, 3>(job, rows, queries, scores),
+            (true, _) => tile::<L, HALF, DISTANCE, R, QUERIES>(job, rows, queries, scores),
+            (false, 1) => tile::<L, HALF, DISTANCE, 1, 1>(job, rows, queries, scores),
+            (false, 2) => tile::<L, HALF, DISTANCE, 1, 2>(job, rows, queries, scores),
+            (false, 3) => tile::<L, HALF, DISTANCE, 1, 3>(job, rows, queries, scores),
+            (false, _) => tile::<L, HALF, DISTANCE, 1, QUERIES>(job, rows, queries, scores),
+        }
+    }
+}
+
 /// All scores of a job, `R` rows at a time.
 #[inline(always)]
 unsafe fn block<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize>(job: &Job) {
@@ -226,6 +281,11 @@ unsafe fn block<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize
                 // The first pass over the rows fetches the next ones, a part with every few queries.
                 let part =
                     if chunk == 0 { (R * row_bytes).div_ceil((end - chunk).div_ceil(QUERIES)) } else { 0 };
+                // Widened once, where more than one group of queries needs it.
+                let widened = HALF && end - chunk > QUERIES;
+                if widened {
+                    widen::<L>(rows, count * job.dimension, job.widened);
+                }
                 let mut query = chunk;
                 while query < end {
                     let from = next.wrapping_add((query - chunk) / QUERIES * part);
@@ -234,17 +294,10 @@ unsafe fn block<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize
                         L::prefetch(from.wrapping_add(line));
                         line += LINE;
                     }
-                    let queries = job.queries.add(query * job.stride);
                     let scores = job.scores.add(row * job.query_count + query);
-                    match (count == R, end - query) {
-                        (true, 1) => tile::<L, HALF, DISTANCE, R, 1>(job, rows, queries, scores),
-                        (true, 2) => tile::<L, HALF, DISTANCE, R, 2>(job, rows, queries, scores),
-                        (true, 3) => tile::<L, HALF, DISTANCE, R, 3>(job, rows, queries, scores),
-                        (true, _) => tile::<L, HALF, DISTANCE, R, QUERIES>(job, rows, queries, scores),
-                        (false, 1) => tile::<L, HALF, DISTANCE, 1, 1>(job, rows, queries, scores),
-                        (false, 2) => tile::<L, HALF, DISTANCE, 1, 2>(job, rows, queries, scores),
-                        (false, 3) => tile::<L, HALF, DISTANCE, 1, 3>(job, rows, queries, scores),
-                        (false, _) => tile::<L, HALF, DISTANCE, 1, QUERIES>(job, rows, queries, scores),
+                    match widened {
+                        true => tiles::<L, false, DISTANCE, R>(job, count, job.widened.cast(), query, scores),
+                        false => tiles::<L, HALF, DISTANCE, R>(job, count, rows, query, scores),
                     }
                     query += QUERIES;
                 }
@@ -299,6 +352,12 @@ impl Lanes for Any {
     }
 
     #[inline(always)]
+    unsafe fn store(to: *mut f32, x: [f32; 4]) {
+        // SAFETY: promised by the caller.
+        unsafe { to.cast::<[f32; 4]>().write_unaligned(x) }
+    }
+
+    #[inline(always)]
     unsafe fn multiply_add(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
@@ -346,6 +405,12 @@ mod x86 {
         unsafe fn f16(from: *const u8) -> __m512 {
             // SAFETY: promised by the caller.
             unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, x: __m512) {
+            // SAFETY: promised by the caller.
+            unsafe { _mm512_storeu_ps(to, x) }
         }
 
         #[inline(always)]
@@ -407,6 +472,12 @@ mod x86 {
         unsafe fn f16(from: *const u8) -> __m256 {
             // SAFETY: promised by the caller.
             unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, x: __m256) {
+            // SAFETY: promised by the caller.
+            unsafe { _mm256_storeu_ps(to, x) }
         }
 
         #[inline(always)]
