@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use opid::bench::{Figure, environment, model, roofline, shop, step};
+use opid::bench::{Figure, environment, model, roofline, search, shop, step};
 use opid::recipe::Recipe;
 
 use super::print;
@@ -25,6 +25,8 @@ enum What {
     Lm(Common),
     /// Whole training steps under OPID and under GRPO.
     Step(StepArgs),
+    /// Retrieval: by words, among vectors, and making vectors; with --json, a line per figure.
+    Search(SearchArgs),
 }
 
 /// Options of every measurement.
@@ -64,12 +66,29 @@ struct StepArgs {
     model: Option<PathBuf>,
 }
 
+/// Options of `bench search`.
+#[derive(clap::Args)]
+struct SearchArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Corpus of JSON lines to search by words [default: about 18,000 made-up passages].
+    #[arg(long, value_name = "FILE", requires = "questions")]
+    corpus: Option<PathBuf>,
+    /// Questions asked about the corpus, as JSON lines or parquet.
+    #[arg(long, value_name = "FILE", requires = "corpus")]
+    questions: Option<PathBuf>,
+    /// Hugging Face folder of an encoder to measure too.
+    #[arg(long, value_name = "FOLDER")]
+    encoder: Option<PathBuf>,
+}
+
 /// Measures and shows.
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Env(args) => measure_environments(&args),
         What::Lm(common) => measure_models(&common),
         What::Step(args) => measure_steps(&args),
+        What::Search(args) => measure_search(args),
     }?;
     if cfg!(debug_assertions) {
         eprintln!("note: this program was built without --release, so all speeds are too low");
@@ -166,14 +185,7 @@ fn measure_models(common: &Common) -> anyhow::Result<()> {
         figures.push(Figure::ratio("step/opid-over-grpo", opid.total / grpo.total.max(1e-9)));
         figures.push(Figure::ratio("tokens/opid/padded-over-here", opid.tokens.saved()));
     }
-    let mut text = String::new();
-    for f in &figures {
-        if common.json {
-            text.push_str(&format!("{}\n", serde_json::to_string(f)?));
-        } else {
-            text.push_str(&format!("{:<32} {:>10.2} {}\n", f.name, f.value, f.unit));
-        }
-    }
+    let mut text = list(&figures, common)?;
     if !common.json {
         text.push_str(&format!(
             "A has 3.67 million parameters, B is of the shape of Qwen2.5-0.5B; one thread unless said.\n\
@@ -181,6 +193,39 @@ fn measure_models(common: &Common) -> anyhow::Result<()> {
              {} new tokens after {} (B: 8 and 1 sequences, 32 after 128). docs/performance.md has the peers.\n",
             extent.batch, extent.length, extent.sequences, extent.new, extent.prompt
         ));
+    }
+    print(&text)
+}
+
+/// A line per figure.
+fn list(figures: &[Figure], common: &Common) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for f in figures {
+        match common.json {
+            true => text.push_str(&format!("{}\n", serde_json::to_string(f)?)),
+            false => text.push_str(&format!("{:<44} {:>10.2} {}\n", f.name, f.value, f.unit)),
+        }
+    }
+    Ok(text)
+}
+
+fn measure_search(args: SearchArgs) -> anyhow::Result<()> {
+    let quick = args.common.quick;
+    let extent = search::Extent {
+        corpus: args.corpus.zip(args.questions),
+        encoder: args.encoder,
+        vectors: if quick { 20_000 } else { 200_000 },
+        dimension: 768,
+        questions: 1200,
+        repetitions: if quick { 3 } else { 7 },
+    };
+    let figures = search::measure(&extent, &mut |what| eprintln!("{what}"))?;
+    let mut text = list(&figures, &args.common)?;
+    if !args.common.json {
+        text.push_str("Top 3 of every query; docs/performance.md has the peers.\n");
+        if extent.encoder.is_none() {
+            text.push_str("Give --encoder FOLDER to measure an encoder too.\n");
+        }
     }
     print(&text)
 }

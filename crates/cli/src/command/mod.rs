@@ -6,8 +6,10 @@ mod config;
 mod eval;
 mod experiment;
 mod generate;
+mod index;
 mod json_lines;
 mod play;
+mod serve_retriever;
 mod sft;
 mod train;
 
@@ -51,7 +53,11 @@ pub enum Command {
     Play(play::Args),
     /// Write household games as files that opid and the original ALFWorld play.
     Generate(generate::Args),
-    /// Measure speed: of environments, of the language model, of whole training steps.
+    /// Encode a corpus of passages for dense retrieval.
+    Index(index::Args),
+    /// Serve passages over HTTP, as Search-R1's retrieval server does.
+    ServeRetriever(serve_retriever::Args),
+    /// Measure speed: of environments, of the language model, of whole training steps, of retrieval.
     Bench(bench::Args),
     /// Print what a recipe resolves to.
     Config(config::Args),
@@ -68,6 +74,8 @@ impl Command {
             Command::Eval(args) => eval::run(args),
             Command::Play(args) => play::run(args),
             Command::Generate(args) => generate::run(args),
+            Command::Index(args) => index::run(args),
+            Command::ServeRetriever(args) => serve_retriever::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Config(args) => config::run(args),
         }

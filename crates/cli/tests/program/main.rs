@@ -5,12 +5,15 @@ mod experiments;
 mod games;
 mod methods;
 mod recipes;
+mod retrieval;
 mod runs;
 mod searching;
 #[expect(dead_code, reason = "here servers only answer well")]
 #[path = "../../../opid/tests/analyzers/server.rs"]
 mod server;
 mod shop;
+#[path = "../../../retrieval/tests/tiny/mod.rs"]
+mod tiny;
 
 use std::path::Path;
 

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod memory;
 pub mod model;
 pub mod roofline;
+pub mod search;
 pub mod shop;
 pub mod step;
 
