@@ -380,9 +380,8 @@ fn summary(won: bool, steps: usize, faults: &[Fault]) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use opid_env::catalog::{self, Options};
-    use opid_env::environment::Slips;
-    use opid_env::webshop::{Manner, ShopConfig, Style};
+    use opid_env::environment::{Slips, Task};
+    use opid_env::webshop::{Manner, Shop, ShopConfig, Style};
 
     use super::*;
     use crate::demonstration::{Noise, play};
@@ -476,12 +475,11 @@ mod tests {
     fn experts_visits_are_read_in_both_manners() {
         for style in [Style::Text, Style::Rich] {
             let manner = Manner { style, ..Manner::default() };
-            let shop = ShopConfig { products: 150, manner, ..ShopConfig::default() };
-            let source = catalog::open("webshop", Options { shop, ..Options::default() }).unwrap();
+            let shop = Shop::open(ShopConfig { products: 150, manner, ..ShopConfig::default() }, 0).unwrap();
             let slips = Slips { revisit: 0.2, wander: 0.2, invalid: 0.2, forget: 0.5 };
             let (mut lost, mut advised) = (0, 0);
             for index in 0..40 {
-                let task = source.task("train", index).unwrap();
+                let task: Arc<dyn Task> = shop.task("train", index).unwrap();
                 let calm = play(&task, Noise::default(), 15, [0, 0, index as u64]).trajectory;
                 assert!(calm.won && calm.score == 1.0, "{}", calm.goal);
                 let analysis = hindsight::read(&calm, 15).unwrap();
