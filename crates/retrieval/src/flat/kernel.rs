@@ -197,6 +197,7 @@ unsafe fn tile<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize,
                     *x = load::<L, HALF>(rest.as_ptr());
                 }
             }
+            #[expect(clippy::needless_range_loop, reason = "constant bounds keep the sums in registers")]
             for n in 0..N {
                 let q = L::f32(queries.add(n * job.stride + at).cast());
                 for r in 0..R {
