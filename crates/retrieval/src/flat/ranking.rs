@@ -60,9 +60,9 @@ impl Ranking {
                 let pairs = || scores[start..end].iter().zip(&self.needed[start..end]);
                 // Without a branch for each: nearly always none counts.
                 if pairs().fold(false, |any, (score, needed)| any | (score >= needed)) {
-                    for query in start..end {
-                        if scores[query] >= self.needed[query] {
-                            self.add(query, Neighbor { row: first + row, score: scores[query] });
+                    for (query, score) in (start..end).zip(&scores[start..end]) {
+                        if *score >= self.needed[query] {
+                            self.add(query, Neighbor { row: first + row, score: *score });
                         }
                     }
                 }
