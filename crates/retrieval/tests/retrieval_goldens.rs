@@ -121,7 +121,7 @@ fn distances(folder: &Path) -> Result<(), Failed> {
     }
     let found = index.search(&vectors[..8], 1);
     match found[0][0] {
-        Neighbor { row: 0, score } if score == 0.0 => Ok(()),
+        Neighbor { row: 0, score: 0.0 } => Ok(()),
         other => Err(format!("{other:?} is not the vector itself").into()),
     }
 }
