@@ -1,11 +1,13 @@
 //! Scores of vectors with queries: a few rows by a few queries at a time, with all sums in registers.
 //!
-//! Rows are read where they are, at any address and in f32 or f16, which is widened on the way: the products of
-//! `opid-lm` would need them copied into tiles first, and compute 32 columns for a single query. Each sum is taken over
+//! For a few queries, rows are read where they are, at any address and in f32 or f16, which is widened on the way: the
+//! products of `opid-lm` would compute 32 columns for a single query. Each sum is taken over
 //! the lanes of a vector register and these are then added in a fixed order, so that it does not depend on its place.
 //!
 //! It is `unsafe` because it is written with vector instructions, which the compiler does not choose for f16, and
 //! because rows in a mapped file are not aligned, hence no slices of numbers.
+
+use opid_lm::kernels::buffer::Buffer;
 
 use super::layout::{Metric, Storage};
 
@@ -18,12 +20,17 @@ const QUERIES: usize = 4;
 /// Queries that are taken to a block of rows at a time: with 768 numbers each they fit the second-level cache beside it.
 const CHUNK: usize = 16 * QUERIES;
 
+/// Queries beyond which rows are copied before they are used.
+const FEW: usize = 4 * QUERIES;
+
 /// Most rows computed together.
 const MOST_ROWS: usize = 6;
 
 /// A batch of queries, each filled with zeros to a multiple of [`PAD`] numbers.
 pub(super) struct Queries {
-    numbers: Vec<f32>,
+    /// On cache lines, so that no vector straddles two.
+    numbers: Buffer<f32>,
+    len: usize,
     dimension: usize,
     stride: usize,
 }
@@ -36,16 +43,19 @@ impl Queries {
     pub fn new(queries: &[f32], dimension: usize) -> Self {
         assert!(queries.len().is_multiple_of(dimension), "queries of {dimension} numbers each");
         let stride = dimension.next_multiple_of(PAD);
-        let mut numbers = vec![0.0; queries.len() / dimension * stride];
-        for (to, from) in numbers.chunks_exact_mut(stride).zip(queries.chunks_exact(dimension)) {
+        let len = queries.len() / dimension;
+        let mut numbers = Buffer::new();
+        let rows = numbers.take(len * stride).chunks_exact_mut(stride);
+        for (to, from) in rows.zip(queries.chunks_exact(dimension)) {
             to[..dimension].copy_from_slice(from);
+            to[dimension..].fill(0.0);
         }
-        Queries { numbers, dimension, stride }
+        Queries { numbers, len, dimension, stride }
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.numbers.len() / self.stride
+        self.len
     }
 }
 
@@ -59,8 +69,8 @@ struct Job {
     query_count: usize,
     stride: usize,
     scores: *mut f32,
-    /// Room for [`MOST_ROWS`] rows of f32.
-    widened: *mut f32,
+    /// Room for [`MOST_ROWS`] rows of `stride` numbers, on cache lines.
+    copies: *mut f32,
 }
 
 /// An entry point, compiled for some instructions, a storage and a metric.
@@ -77,28 +87,26 @@ impl Kernel {
     }
 
     /// Scores of rows, one row of scores for each with one score a query; more is better, so distances are negated.
-    pub fn scores(self, rows: &[u8], queries: &Queries, scores: &mut [f32]) {
+    ///
+    /// `copies` is working memory.
+    pub fn scores(self, rows: &[u8], queries: &Queries, copies: &mut Buffer<f32>, scores: &mut [f32]) {
         let stride = queries.dimension * self.storage.bytes();
         assert!(
             rows.len().is_multiple_of(stride) && rows.len() / stride * queries.len() == scores.len(),
             "whole rows and a score for each and every query"
         );
-        let mut widened = match self.storage {
-            Storage::F32 => Vec::new(),
-            Storage::F16 => vec![0.0; MOST_ROWS * queries.dimension],
-        };
         let job = Job {
             rows: rows.as_ptr(),
             row_count: rows.len() / stride,
             dimension: queries.dimension,
-            queries: queries.numbers.as_ptr(),
+            queries: queries.numbers.get(queries.len * queries.stride).as_ptr(),
             query_count: queries.len(),
             stride: queries.stride,
             scores: scores.as_mut_ptr(),
-            widened: widened.as_mut_ptr(),
+            copies: copies.take(MOST_ROWS * queries.stride).as_mut_ptr(),
         };
         // SAFETY: rows, queries and scores have the sizes the job says (checked above), queries are filled to a
-        // multiple of `PAD`, there is room for widened rows where rows are f16, and the processor has the instructions.
+        // multiple of `PAD`, there is room for copies of rows, and the processor has the instructions.
         unsafe { (self.run)(&job) }
     }
 }
@@ -170,11 +178,11 @@ unsafe fn load<L: Lanes, const HALF: bool>(from: *const u8) -> L::Vector {
     unsafe { if HALF { L::f16(from) } else { L::f32(from) } }
 }
 
-/// The scores of `R` rows with `N` queries.
+/// The scores of `R` rows, so many numbers apart, with `N` queries.
 #[inline(always)]
 unsafe fn tile<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize, const N: usize>(
     job: &Job,
-    rows: *const u8,
+    (rows, row_stride): (*const u8, usize),
     queries: *const f32,
     scores: *mut f32,
 ) {
@@ -182,13 +190,13 @@ unsafe fn tile<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize,
     // SAFETY: the caller promises `R` rows and `N` queries, and room for their scores. What is read of a row ends with
     // it; queries are filled up.
     unsafe {
-        let mut sums = [[L::zero(); N]; R];
+        let mut sums = [[L::zero(); R]; N];
         let mut at = 0;
         while at < job.dimension {
             let mut x = [L::zero(); R];
             let left = job.dimension - at;
             for (r, x) in x.iter_mut().enumerate() {
-                let from = rows.add((r * job.dimension + at) * size);
+                let from = rows.add((r * row_stride + at) * size);
                 if left >= L::WIDTH {
                     *x = load::<L, HALF>(from);
                 } else {
@@ -197,23 +205,24 @@ unsafe fn tile<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize,
                     *x = load::<L, HALF>(rest.as_ptr());
                 }
             }
-            #[expect(clippy::needless_range_loop, reason = "constant bounds keep the sums in registers")]
-            for n in 0..N {
+            for (n, sums) in sums.iter_mut().enumerate() {
                 let q = L::f32(queries.add(n * job.stride + at).cast());
-                for r in 0..R {
-                    sums[r][n] = if DISTANCE {
-                        let apart = L::subtract(x[r], q);
-                        L::multiply_add(apart, apart, sums[r][n])
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = if DISTANCE {
+                        let apart = L::subtract(x, q);
+                        L::multiply_add(apart, apart, *sum)
                     } else {
-                        L::multiply_add(x[r], q, sums[r][n])
+                        L::multiply_add(x, q, *sum)
                     };
                 }
             }
             at += L::WIDTH;
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for r in 0..R {
             let mut four = [L::zero(); QUERIES];
-            four[..N].copy_from_slice(&sums);
+            for (one, sums) in four.iter_mut().zip(&sums) {
+                *one = sums[r];
+            }
             let four = L::sums(four);
             for (n, sum) in four.into_iter().enumerate().take(N) {
                 *scores.add(r * job.query_count + n) = if DISTANCE { -sum } else { sum };
@@ -222,21 +231,22 @@ unsafe fn tile<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize,
     }
 }
 
-/// Writes `count` numbers in f16 as f32.
+/// Writes a row of `count` numbers as f32.
 #[inline(always)]
-unsafe fn widen<L: Lanes>(from: *const u8, count: usize, to: *mut f32) {
+unsafe fn copy<L: Lanes, const HALF: bool>(from: *const u8, count: usize, to: *mut f32) {
+    let size = if HALF { 2 } else { 4 };
     // SAFETY: the caller promises as many numbers at both addresses.
     unsafe {
         let mut at = 0;
         while at + L::WIDTH <= count {
-            L::store(to.add(at), L::f16(from.add(2 * at)));
+            L::store(to.add(at), load::<L, HALF>(from.add(size * at)));
             at += L::WIDTH;
         }
-        let mut rest = [0u8; 2 * PAD];
-        let mut wide = [0f32; PAD];
-        std::ptr::copy_nonoverlapping(from.add(2 * at), rest.as_mut_ptr(), 2 * (count - at));
-        L::store(wide.as_mut_ptr(), L::f16(rest.as_ptr()));
-        std::ptr::copy_nonoverlapping(wide.as_ptr(), to.add(at), count - at);
+        let mut rest = [0u8; 4 * PAD];
+        let mut numbers = [0f32; PAD];
+        std::ptr::copy_nonoverlapping(from.add(size * at), rest.as_mut_ptr(), size * (count - at));
+        L::store(numbers.as_mut_ptr(), load::<L, HALF>(rest.as_ptr()));
+        std::ptr::copy_nonoverlapping(numbers.as_ptr(), to.add(at), count - at);
     }
 }
 
@@ -245,7 +255,7 @@ unsafe fn widen<L: Lanes>(from: *const u8, count: usize, to: *mut f32) {
 unsafe fn tiles<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize>(
     job: &Job,
     count: usize,
-    rows: *const u8,
+    rows: (*const u8, usize),
     query: usize,
     scores: *mut f32,
 ) {
@@ -282,11 +292,19 @@ unsafe fn block<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize
                 // The first pass over the rows fetches the next ones, a part with every few queries.
                 let part =
                     if chunk == 0 { (R * row_bytes).div_ceil((end - chunk).div_ceil(QUERIES)) } else { 0 };
-                // Widened once, where more than one group of queries needs it.
-                let widened = HALF && end - chunk > QUERIES;
-                if widened {
-                    widen::<L>(rows, count * job.dimension, job.widened);
+                // Copied where many queries read them: then f16 is widened once, and no vector
+                // straddles two cache lines, which would cost as much as the products.
+                let copied = end - chunk > FEW;
+                if copied {
+                    for r in 0..count {
+                        copy::<L, HALF>(
+                            rows.add(r * row_bytes),
+                            job.dimension,
+                            job.copies.add(r * job.stride),
+                        );
+                    }
                 }
+                let copies = (job.copies.cast_const().cast(), job.stride);
                 let mut query = chunk;
                 while query < end {
                     let from = next.wrapping_add((query - chunk) / QUERIES * part);
@@ -296,9 +314,11 @@ unsafe fn block<L: Lanes, const HALF: bool, const DISTANCE: bool, const R: usize
                         line += LINE;
                     }
                     let scores = job.scores.add(row * job.query_count + query);
-                    match widened {
-                        true => tiles::<L, false, DISTANCE, R>(job, count, job.widened.cast(), query, scores),
-                        false => tiles::<L, HALF, DISTANCE, R>(job, count, rows, query, scores),
+                    match copied {
+                        true => tiles::<L, false, DISTANCE, R>(job, count, copies, query, scores),
+                        false => {
+                            tiles::<L, HALF, DISTANCE, R>(job, count, (rows, job.dimension), query, scores)
+                        }
                     }
                     query += QUERIES;
                 }
@@ -550,7 +570,7 @@ mod tests {
                     let mut results = available().into_iter().map(|entries| {
                         let mut scores = vec![f32::NAN; rows * count];
                         let kernel = Kernel { run: entries.of(storage, metric), storage };
-                        kernel.scores(&bytes[1..], &queries, &mut scores);
+                        kernel.scores(&bytes[1..], &queries, &mut Buffer::new(), &mut scores);
                         scores
                     });
                     let first = results.next().expect("a kernel");

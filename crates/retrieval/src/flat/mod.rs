@@ -13,6 +13,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+use opid_lm::kernels::buffer::Buffer;
 use rayon::prelude::*;
 
 pub use layout::{Metric, Storage};
@@ -157,20 +158,20 @@ impl FlatIndex {
         let queries = Queries::new(queries, self.layout.dimension);
         let kernel = Kernel::best(self.layout.storage, self.layout.metric);
         let (count, most) = (queries.len(), most.min(self.len()));
-        let empty = || (Ranking::new(count, most), vec![0.0; BLOCK * queries.len()]);
+        let empty = || (Ranking::new(count, most), vec![0.0; BLOCK * count], Buffer::new());
         let ranking = (0..self.len().div_ceil(PIECE))
             .into_par_iter()
-            .fold(empty, |(mut ranking, mut scores), piece| {
+            .fold(empty, |(mut ranking, mut scores, mut copies), piece| {
                 let end = self.len().min((piece + 1) * PIECE);
                 for first in (piece * PIECE..end).step_by(BLOCK) {
                     let rows = first..end.min(first + BLOCK);
                     let scores = &mut scores[..rows.len() * count];
-                    kernel.scores(self.rows(rows.clone()), &queries, scores);
+                    kernel.scores(self.rows(rows.clone()), &queries, &mut copies, scores);
                     ranking.offer(rows.start, scores);
                 }
-                (ranking, scores)
+                (ranking, scores, copies)
             })
-            .map(|(ranking, _)| ranking)
+            .map(|(ranking, ..)| ranking)
             .reduce(|| Ranking::new(count, most), Ranking::join);
         let mut found = ranking.finish();
         if self.layout.metric == Metric::L2 {

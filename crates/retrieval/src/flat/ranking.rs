@@ -60,13 +60,9 @@ impl Ranking {
                 let pairs = || scores[start..end].iter().zip(&self.needed[start..end]);
                 // Without a branch for each: nearly always none counts.
                 if pairs().fold(false, |any, (score, needed)| any | (score >= needed)) {
-                    #[expect(
-                        clippy::needless_range_loop,
-                        reason = "a neighbor is added to the whole ranking"
-                    )]
-                    for query in start..end {
-                        if scores[query] >= self.needed[query] {
-                            self.add(query, Neighbor { row: first + row, score: scores[query] });
+                    for (query, score) in (start..end).zip(&scores[start..end]) {
+                        if *score >= self.needed[query] {
+                            self.add(query, Neighbor { row: first + row, score: *score });
                         }
                     }
                 }
