@@ -2,8 +2,10 @@
 
 pub mod alfworld;
 pub mod catalog;
+pub mod difflib;
 pub mod environment;
 pub mod household;
+pub mod python;
 pub mod random;
 pub mod retrieval;
 pub mod search;

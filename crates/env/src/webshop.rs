@@ -15,7 +15,6 @@ pub mod mersenne;
 pub mod noun;
 mod page;
 mod product;
-mod python;
 mod request;
 pub mod reward;
 mod session;

@@ -8,12 +8,30 @@ use opid_lm::model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::dialogue::{Dialogue, DialogueError};
+use crate::recipe::{Evaluation, ShownSkills};
 use crate::rollout::{Group, Settings, sample};
 use crate::trajectory::{Ending, Trajectory};
 
 /// Key that tells the random draws of evaluations from others: with it and a run's seed, an evaluation
 /// repeats the run's own.
 pub const EVALUATION: u64 = 202;
+
+/// A way of evaluating: which skills are shown, and the sampling temperature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Way {
+    /// Skills in the policy's history.
+    pub skills: ShownSkills,
+    /// Sampling temperature.
+    pub temperature: f32,
+}
+
+impl Way {
+    /// Every way in which a recipe evaluates, in its order.
+    pub fn all(evaluation: &Evaluation) -> impl Iterator<Item = Way> {
+        let at = |skills| evaluation.temperatures.iter().map(move |&temperature| Way { skills, temperature });
+        evaluation.skills.iter().flat_map(move |&skills| at(skills))
+    }
+}
 
 /// Successes among a number of tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ mod step;
 pub use error::TrainError;
 
 use crate::dialogue::Dialogue;
-use crate::evaluate::{EVALUATION, Report, evaluate};
+use crate::evaluate::{EVALUATION, Report, Way, evaluate};
 use crate::log::Log;
 use crate::metrics::StepMetrics;
 use crate::policy::starting_policy;
@@ -71,6 +71,13 @@ pub struct Evaluated {
     pub report: Report,
 }
 
+impl Evaluated {
+    /// How it was made.
+    pub fn way(&self) -> Way {
+        Way { skills: self.skills, temperature: self.temperature }
+    }
+}
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -106,11 +113,9 @@ fn open_analyzer(recipe: &Recipe, path: &Path) -> Result<Option<Arc<dyn Analyzer
     })
 }
 
-/// The bank of a recipe that shows its skills to the policy.
+/// The bank of a recipe that shows its skills to the policy, in training or in evaluations.
 fn open_bank(recipe: &Recipe) -> Result<Option<Bank>, StopError> {
-    let shown = recipe.evaluation.skills.iter().chain([&recipe.rollout.skills]);
-    let needed = shown.into_iter().any(|skills| *skills == ShownSkills::Bank);
-    Ok(needed.then(|| Bank::open(&recipe.skill.bank, &recipe.environment.name)).transpose()?)
+    Ok(Bank::among(&[&recipe.evaluation.skills[..], &[recipe.rollout.skills]].concat(), recipe)?)
 }
 
 /// Trains as a recipe says, in a new folder.
@@ -255,11 +260,6 @@ impl Run<'_> {
         self.folder.prune(self.recipe.checkpoint.keep)
     }
 
-    /// The bank, if the policy is shown its skills.
-    fn shown(&self, skills: ShownSkills) -> Option<&Bank> {
-        self.bank.as_ref().filter(|_| skills == ShownSkills::Bank)
-    }
-
     /// Whether there is an evaluation after a training step.
     fn evaluates_after(&self, step: u64) -> bool {
         is_due(self.recipe.evaluation.every, step) || step == self.recipe.steps
@@ -270,14 +270,13 @@ impl Run<'_> {
     fn evaluate(&mut self, step: u64, known: &[Evaluated]) -> Result<Vec<Evaluated>, TrainError> {
         let mut results = Vec::new();
         let e = &self.recipe.evaluation;
-        let ways = e.skills.iter().flat_map(|s| e.temperatures.iter().map(move |t| (*s, *t)));
-        for (skills, temperature) in ways {
-            let same = |e: &&Evaluated| (e.step, e.skills, e.temperature) == (step, skills, temperature);
+        for way @ Way { skills, temperature } in Way::all(e) {
+            let same = |e: &&Evaluated| (e.step, e.way()) == (step, way);
             if let Some(result) = known.iter().find(same) {
                 results.push(result.clone());
                 continue;
             }
-            let groups = Group::of(&self.panel, self.shown(skills))?;
+            let groups = Group::of(&self.panel, skills.of(self.bank.as_ref()))?;
             // The same draws at every evaluation: differences come from the policy alone.
             let settings = Settings::evaluation(self.recipe, temperature, [self.recipe.seed, EVALUATION, 0]);
             let total = self.panel.len();

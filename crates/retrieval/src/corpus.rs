@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use opid_env::retrieval::{CorpusError, Passage};
-use serde::Deserialize;
 
 /// A mapped corpus: a line is `{"id": "...", "contents": "..."}`, blank lines do not count.
 pub struct Corpus {
@@ -13,13 +12,6 @@ pub struct Corpus {
     map: Mmap,
     /// Where each passage's line begins, and its number from 1.
     lines: Vec<(u64, u32)>,
-}
-
-/// A line.
-#[derive(Deserialize)]
-struct Line {
-    id: String,
-    contents: String,
 }
 
 impl Corpus {
@@ -70,8 +62,7 @@ impl Corpus {
         let rest = &self.map[start as usize..];
         let text = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
         let wrong = |source| CorpusError::Line { path: self.path.clone(), number: line as usize, source };
-        let Line { id, contents } = serde_json::from_slice(text).map_err(wrong)?;
-        Ok(Passage { id: id.into(), contents: contents.into(), score })
+        Ok(Passage { score, ..Passage::parse(text).map_err(wrong)? })
     }
 }
 

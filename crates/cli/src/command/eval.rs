@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use opid::evaluate::{EVALUATION, Report, evaluate};
+use opid::evaluate::{EVALUATION, Report, Way, evaluate};
 use opid::policy::open_policy;
 use opid::recipe::{Recipe, ShownSkills};
 use opid::rollout::{Group, Settings};
@@ -92,11 +92,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let policy = open_policy(&model.folder, &recipe)?;
     let mut file = args.trajectories.as_deref().map(JsonLines::create).transpose()?;
     let mut evaluations = Vec::new();
-    let e = &recipe.evaluation;
-    for (skills, &temperature) in e.skills.iter().flat_map(|s| e.temperatures.iter().map(move |t| (*s, t))) {
-        let bank =
-            (skills == ShownSkills::Bank).then(|| Bank::open(&recipe.skill.bank, &recipe.environment.name));
-        let groups = Group::of(&panel, bank.transpose()?.as_ref())?;
+    let bank = Bank::among(&recipe.evaluation.skills, &recipe)?;
+    for Way { skills, temperature } in Way::all(&recipe.evaluation) {
+        let groups = Group::of(&panel, skills.of(bank.as_ref()))?;
         let start = Instant::now();
         let settings = Settings::evaluation(&recipe, temperature, [recipe.seed, EVALUATION, 0]);
         let mut display = Display::new();

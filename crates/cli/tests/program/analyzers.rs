@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::runs::{read, workplace};
+use crate::runs::{read, timeless_metrics, workplace};
 use crate::server::{Request, Server, says};
 use crate::{Result, json_lines, opid, program, run};
 
@@ -47,12 +47,9 @@ fn train<'a>(run: &'a str, changes: &[&'a str]) -> Vec<&'a str> {
 
 /// The metrics of training steps, without what a clock or the analyzer's costs say.
 fn metrics(run: &Path) -> Vec<Value> {
-    let mut lines = json_lines(&read(&run.join("metrics.jsonl")));
+    let mut lines = timeless_metrics(run);
     for line in &mut lines {
-        let fields = line.as_object_mut().expect("an object");
-        fields.remove("seconds");
-        fields.remove("tokens_per_second");
-        if let Some(skills) = fields.get_mut("skills").and_then(Value::as_object_mut) {
+        if let Some(skills) = line.get_mut("skills").and_then(Value::as_object_mut) {
             skills.remove("analyzer");
         }
     }

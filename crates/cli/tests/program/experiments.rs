@@ -3,10 +3,8 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use serde_json::Value;
-
-use crate::runs::{read, workplace};
-use crate::{Result, json_lines, opid};
+use crate::runs::{read, timeless_metrics, workplace};
+use crate::{Result, opid};
 
 const PAIR: &str = r#"
 name = "pair"
@@ -40,17 +38,6 @@ fn policy(run: &Path, step: u64) -> Vec<u8> {
 
 fn rows(file: &Path) -> usize {
     read(file).lines().count() - 1
-}
-
-/// `metrics.jsonl` without what a clock measured.
-fn metrics(run: &Path) -> Vec<Value> {
-    let mut lines = json_lines(&read(&run.join("metrics.jsonl")));
-    for line in &mut lines {
-        let fields = line.as_object_mut().expect("an object");
-        fields.remove("seconds");
-        fields.remove("tokens_per_second");
-    }
-    lines
 }
 
 #[test]
@@ -94,7 +81,8 @@ fn cells_and_seeds_are_run_once_and_reported() {
     assert_eq!(read(&folder.join("report.txt")), report);
 
     // A run that stopped at each of three places: what was kept, and what comes of it, are as before.
-    let before = [("grpo", 1), ("grpo", 2), ("opid", 1)].map(|(cell, seed)| metrics(&run(cell, seed)));
+    let before =
+        [("grpo", 1), ("grpo", 2), ("opid", 1)].map(|(cell, seed)| timeless_metrics(&run(cell, seed)));
     let last = policy(&run("opid", 1), 2);
     fs::remove_dir_all(run("grpo", 1).join("checkpoints")).expect("a folder");
     fs::create_dir(run("grpo", 1).join("checkpoints")).expect("a folder");
@@ -114,7 +102,8 @@ fn cells_and_seeds_are_run_once_and_reported() {
     assert_eq!(rows(&folder.join("comparisons.csv")), 0);
     let resumed = experiment(place.path(), &[]);
     assert!(resumed.ok().contains("4 of 4 runs finished"), "{}\n{}", resumed.out, resumed.err);
-    let after = [("grpo", 1), ("grpo", 2), ("opid", 1)].map(|(cell, seed)| metrics(&run(cell, seed)));
+    let after =
+        [("grpo", 1), ("grpo", 2), ("opid", 1)].map(|(cell, seed)| timeless_metrics(&run(cell, seed)));
     assert_eq!(before, after);
     assert!(policy(&run("opid", 1), 2) == last);
 
@@ -178,7 +167,7 @@ fn an_interrupt_ends_all_runs_and_the_same_command_goes_on() {
     let resumed = experiment(place.path(), &["--jobs", "2"]);
     assert!(resumed.ok().contains("2 of 2 runs finished"), "{}\n{}", resumed.out, resumed.err);
     for run in &cells {
-        let steps = metrics(run).iter().filter(|line| !line["update"].is_null()).count();
+        let steps = timeless_metrics(run).iter().filter(|line| !line["update"].is_null()).count();
         assert_eq!(steps, 120, "{}", run.display());
     }
 }

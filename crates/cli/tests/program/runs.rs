@@ -54,6 +54,17 @@ pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// `metrics.jsonl` without what a clock measured.
+pub fn timeless_metrics(run: &Path) -> Vec<Value> {
+    let mut lines = json_lines(&read(&run.join("metrics.jsonl")));
+    for line in &mut lines {
+        let fields = line.as_object_mut().expect("an object");
+        fields.remove("seconds");
+        fields.remove("tokens_per_second");
+    }
+    lines
+}
+
 /// Training steps in `metrics.jsonl`.
 fn steps(run: &Path) -> Vec<u64> {
     let lines = json_lines(&read(&run.join("metrics.jsonl")));

@@ -1,5 +1,7 @@
 //! Commands: their texts, which of them a state admits, in order, and what they do to it.
 
+use crate::python;
+
 use super::game::{Game, Set, contains, members};
 use super::goal::{Condition, Treatment};
 use super::state::State;
@@ -237,7 +239,7 @@ impl Game {
 
     /// The admissible command with this text, white space around it aside.
     pub fn find(&self, state: &State, action: &str) -> Option<Command> {
-        let action = action.trim_matches(is_python_space);
+        let action = python::strip(action);
         let mut found = None;
         self.visit(state, |command| {
             if found.is_none() && self.phrase(command) == action {
@@ -319,9 +321,4 @@ impl Game {
             self.receptacles.iter().map(|r| r.id.len() + r.name.len() + r.kind.len() + size_of_val(r));
         size_of::<Self>() + self.initial.size() + self.phrases.size() + names.chain(places).sum::<usize>()
     }
-}
-
-/// What Python's `str.strip()` removes.
-fn is_python_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

@@ -3,16 +3,13 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use serde::Deserialize;
 
 use super::index::{Index, IndexBuilder};
 use super::retriever::{Found, Passage, Retriever};
 
 /// Passages and their index.
 pub struct Passages {
-    passages: Vec<(Arc<str>, Arc<str>)>,
+    passages: Vec<Passage>,
     index: Index,
 }
 
@@ -47,22 +44,16 @@ pub enum CorpusError {
     },
 }
 
-/// A line of a corpus, as Search-R1 publishes it.
-#[derive(Deserialize)]
-struct Line {
-    id: String,
-    contents: String,
-}
-
 impl Passages {
     /// The passages given, each with its name and text.
     pub fn new(all: impl IntoIterator<Item = (String, String)>) -> Self {
+        let passage = |(id, contents): (String, String)| Passage::new(id, contents);
+        Passages::indexed(all.into_iter().map(passage).collect())
+    }
+
+    fn indexed(passages: Vec<Passage>) -> Self {
         let mut builder = IndexBuilder::default();
-        let mut passages = Vec::new();
-        for (id, contents) in all {
-            builder.add(&contents);
-            passages.push((id.into(), contents.into()));
-        }
+        passages.iter().for_each(|passage| builder.add(&passage.contents));
         Passages { passages, index: builder.finish(0) }
     }
 
@@ -79,12 +70,11 @@ impl Passages {
                 continue;
             }
             let wrong = |source| CorpusError::Line { path: path.to_owned(), number: number + 1, source };
-            let Line { id, contents } = serde_json::from_str(&line).map_err(wrong)?;
-            all.push((id, contents));
+            all.push(Passage::parse(line.as_bytes()).map_err(wrong)?);
         }
         match all.is_empty() {
             true => Err(CorpusError::Empty { path: path.to_owned() }),
-            false => Ok(Passages::new(all)),
+            false => Ok(Passages::indexed(all)),
         }
     }
 
@@ -101,10 +91,8 @@ impl Passages {
 
 impl Retriever for Passages {
     fn retrieve(&self, queries: &[String], most: usize) -> Vec<Found> {
-        let passage = |hit: super::Hit| {
-            let (id, contents) = self.passages[hit.document as usize].clone();
-            Passage { id, contents, score: hit.score }
-        };
+        let passage =
+            |hit: super::Hit| Passage { score: hit.score, ..self.passages[hit.document as usize].clone() };
         // Of equal scores the earlier passage, as Lucene.
         let find = |query: &String| -> Found {
             let hits = self.index.search(query, most, |one, other| one.cmp(&other));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 /// A passage that was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Passage {
@@ -11,6 +13,29 @@ pub struct Passage {
     pub contents: Arc<str>,
     /// How well it fits; comparable within one retriever only.
     pub score: f32,
+}
+
+/// A line of a corpus, as Search-R1 publishes it.
+#[derive(Deserialize)]
+struct Line {
+    id: String,
+    contents: String,
+}
+
+impl Passage {
+    /// A passage that nobody has looked for yet: its score is 0.
+    pub fn new(id: String, contents: String) -> Self {
+        Passage { id: id.into(), contents: contents.into(), score: 0.0 }
+    }
+
+    /// The passage of a line of a corpus, `{"id": "...", "contents": "..."}`.
+    ///
+    /// # Errors
+    /// The line is something else.
+    pub fn parse(line: &[u8]) -> Result<Self, serde_json::Error> {
+        let Line { id, contents } = serde_json::from_slice(line)?;
+        Ok(Passage::new(id, contents))
+    }
 }
 
 /// Why nothing was found: a text that the agent is shown.

@@ -4,24 +4,10 @@
 //! (`search_r1_like_qa_em.py`). What counts as a letter is Python's notion, which is narrower than Unicode's word
 //! characters: marks are none.
 
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
-
-/// What an answer stands between.
-const OPEN: &str = "<answer>";
-const CLOSE: &str = "</answer>";
+use crate::python;
 
 /// The words that do not count.
 const ARTICLES: [&str; 3] = ["a", "an", "the"];
-
-/// Whether Python takes a character for white space.
-pub fn is_blank(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
-}
-
-/// A text without the white space around it.
-pub fn stripped(text: &str) -> &str {
-    text.trim_matches(is_blank)
-}
 
 /// A text as it is compared: in lower case, without ASCII punctuation, without articles, with single blanks.
 pub fn normalize(text: &str) -> String {
@@ -41,18 +27,12 @@ pub fn normalize(text: &str) -> String {
         words.push_str(&rest[..end]);
         rest = &rest[end..];
     }
-    words.split(is_blank).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    python::words(&words).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether Python's `\w` matches: letters, numbers of every kind, and the underscore.
 fn is_word(c: char) -> bool {
-    c == '_'
-        || c.is_ascii_alphanumeric()
-        || (!c.is_ascii()
-            && matches!(
-                c.general_category_group(),
-                GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number
-            ))
+    c == '_' || python::is_alphanumeric(c)
 }
 
 /// Whether an answer is one of the known ones.
@@ -67,19 +47,20 @@ pub fn holds<'a>(answer: &str, known: impl IntoIterator<Item = &'a str>) -> bool
     known.into_iter().any(|known| answer.contains(&normalize(known)))
 }
 
-/// The contents of all answer blocks of a text, in order.
-pub fn blocks(text: &str) -> Vec<&str> {
-    let mut found = Vec::new();
+/// What stands between `<tag>` and the next `</tag>`, without the white space around it, from block to block.
+pub fn blocks<'a>(text: &'a str, tag: &str) -> impl Iterator<Item = &'a str> {
+    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
     let mut rest = text;
-    while let Some(start) = rest.find(OPEN).map(|at| at + OPEN.len()) {
-        let Some(length) = rest[start..].find(CLOSE) else { break };
-        found.push(stripped(&rest[start..start + length]));
-        rest = &rest[start + length + CLOSE.len()..];
-    }
-    found
+    std::iter::from_fn(move || {
+        let start = rest.find(&open)? + open.len();
+        let end = start + rest[start..].find(&close)?;
+        let inside = &rest[start..end];
+        rest = &rest[end + close.len()..];
+        Some(python::strip(inside))
+    })
 }
 
 /// The answer of an episode: the last answer block of what was said.
 pub fn last(text: &str) -> Option<&str> {
-    blocks(text).pop()
+    blocks(text, "answer").last()
 }

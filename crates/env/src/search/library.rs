@@ -10,7 +10,7 @@ use super::quiz::{self, Puzzle};
 use super::relation::Relation;
 use super::world::{Continent, WorldConfig};
 use crate::environment::Task;
-use crate::retrieval::{CorpusError, Passages, Retriever};
+use crate::retrieval::{CorpusError, Passages};
 
 /// The splits of the made-up world.
 pub const SPLITS: [&str; 3] = ["train", "valid_seen", "valid_unseen"];
@@ -90,8 +90,6 @@ pub enum SearchError {
 
 /// All questions, and what is searched for their answers.
 pub struct Questions {
-    config: SearchConfig,
-    library: Arc<Library>,
     splits: Vec<(String, Vec<Arc<Question>>)>,
 }
 
@@ -102,7 +100,7 @@ impl Questions {
     /// A file cannot be used.
     pub fn open(config: SearchConfig) -> Result<Self, SearchError> {
         match &config.questions {
-            None => Ok(Questions::made_up(config)),
+            None => Ok(Questions::made_up(&config)),
             Some(folder) => {
                 let corpus = config.corpus.as_deref().ok_or(SearchError::NoCorpus)?;
                 let library = library(&config, Passages::open(corpus)?);
@@ -111,19 +109,19 @@ impl Questions {
                     let question = |entry: Entry| Arc::new(asked(entry, &library));
                     splits.push((name, dataset::read(&file)?.into_iter().map(question).collect()));
                 }
-                Ok(Questions { library, splits, config })
+                Ok(Questions { splits })
             }
         }
     }
 
-    fn made_up(config: SearchConfig) -> Self {
+    fn made_up(config: &SearchConfig) -> Self {
         let world = config.world;
         let continents = [0, 1].map(|number| Continent::new(world, number));
         let pages = continents.iter().zip(0..).flat_map(|(continent, number)| {
             let page = move |thing| (format!("{number}-{thing}"), continent.page(world.seed, number, thing));
             (0..continent.things.len()).map(page)
         });
-        let library = library(&config, Passages::new(pages));
+        let library = library(config, Passages::new(pages));
         let made = |(number, continent): (u64, &Continent)| -> Vec<Arc<Question>> {
             let puzzles = quiz::puzzles(continent, world.seed, config.questions_of_kind);
             let question = |(i, puzzle)| Arc::new(puzzled(format!("synth-{number}-{i}"), puzzle, &library));
@@ -134,22 +132,12 @@ impl Questions {
         let only =
             |list: Vec<(usize, Arc<Question>)>| list.into_iter().map(|(_, question)| question).collect();
         let splits = SPLITS.map(str::to_owned).into_iter().zip([only(train), only(held), unseen]).collect();
-        Questions { library, splits, config }
+        Questions { splits }
     }
 
     /// The names of the splits.
     pub fn splits(&self) -> impl Iterator<Item = &str> {
         self.splits.iter().map(|(name, _)| name.as_str())
-    }
-
-    /// What is searched.
-    pub fn retriever(&self) -> &dyn Retriever {
-        self.library.retriever.as_ref()
-    }
-
-    /// How it was opened.
-    pub fn config(&self) -> &SearchConfig {
-        &self.config
     }
 
     /// The questions of a split.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::answer::stripped;
+use crate::python;
 
 /// How passages are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -19,7 +19,7 @@ pub enum Style {
 pub fn listing<'a>(passages: impl IntoIterator<Item = &'a str>) -> String {
     let mut text = String::new();
     for (i, passage) in passages.into_iter().enumerate() {
-        let _ = writeln!(text, "Doc {}: {}", i + 1, stripped(passage));
+        let _ = writeln!(text, "Doc {}: {}", i + 1, python::strip(passage));
     }
     text
 }
@@ -28,36 +28,11 @@ pub fn listing<'a>(passages: impl IntoIterator<Item = &'a str>) -> String {
 pub fn information(text: &str, style: Style) -> String {
     match style {
         Style::Json => format!("<information>{}</information>", tool_json(text)),
-        Style::Plain => format!("<information>{}</information>", stripped(text)),
+        Style::Plain => format!("<information>{}</information>", python::strip(text)),
     }
 }
 
 /// The object that the reference's search tool returns, as Python's `json.dumps` writes it.
 pub fn tool_json(text: &str) -> String {
-    format!("{{\"result\": {}}}", ascii_json(text))
-}
-
-/// A JSON string of ASCII characters alone, as Python writes it by default.
-fn ascii_json(text: &str) -> String {
-    let mut json = String::with_capacity(text.len() + 2);
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '\u{8}' => json.push_str("\\b"),
-            '\u{c}' => json.push_str("\\f"),
-            ' '..='~' => json.push(c),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(json, "\\u{unit:04x}");
-                }
-            }
-        }
-    }
-    json.push('"');
-    json
+    format!("{{\"result\": \"{}\"}}", python::json(text))
 }

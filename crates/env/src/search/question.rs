@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::answer::{exact_match, last, stripped};
+use super::answer::{blocks, exact_match, last};
 use super::observation::{Style, information, listing};
 use super::quiz::Path;
 use super::scholar::Scholar;
@@ -106,9 +106,8 @@ impl Research {
     fn query<'a>(&self, action: &'a str) -> Option<&'a str> {
         let library = &self.question.library;
         let late = library.reference && self.turns + 1 >= library.turns;
-        let start = action.find("<search>")? + "<search>".len();
-        let end = start + action[start..].find("</search>")?;
-        (!answers(action) && !late && self.step.is_none()).then(|| stripped(&action[start..end]))
+        let query = blocks(action, "search").next()?;
+        (!answers(action) && !late && self.step.is_none()).then_some(query)
     }
 
     /// What the agent is shown of what was found.

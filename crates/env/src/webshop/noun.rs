@@ -4,7 +4,7 @@
 //! stands in for it. Titles are mostly nouns and names, so every word is taken but words of a closed class, numbers,
 //! and, in lower case, a few common adjectives and verbs.
 
-use super::python;
+use crate::python;
 
 /// Words of closed classes and number words, sorted.
 const CLOSED: [&str; 156] = [

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::Catalogue;
 use super::product::Product;
-use super::python;
 use super::session::{Choice, Leaf, Place, Visit};
+use crate::python;
 
 /// Products on a page of results.
 const PER_PAGE: i64 = 10;

@@ -1,12 +1,11 @@
 //! A product of a shop, as the page shows it and the reward compares it.
 
+use crate::python;
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
-
-use super::python;
 
 /// The price of a product without one.
 const NO_PRICE: f64 = 100.0;

@@ -6,7 +6,7 @@ use super::fuzzy::{Similarity, token_set_ratio};
 use super::goal::{Wanted, WantedOption};
 use super::noun;
 use super::product::Product;
-use super::python;
+use crate::python;
 
 /// Texts count as equal from a likeness above this.
 const ALIKE: u32 = 85;

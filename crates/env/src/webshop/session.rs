@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::catalogue::{Catalogue, RESULTS};
 use super::page::{self, Target};
 use super::product::Product;
-use super::python;
+use crate::python;
 use crate::random::Draw;
 
 /// Where the original's pages are served.

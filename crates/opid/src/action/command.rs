@@ -4,7 +4,9 @@
 //! both tags the end of the response is sent, and it is invalid. So is a response with a character of
 //! U+4E00 to U+9FFF. Whether the command exists is not looked at.
 
-use super::{Action, between, stripped, tail};
+use opid_env::python::strip;
+
+use super::{Action, between, tail};
 
 /// Whose commands are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ impl Commands {
             None => Action::invalid(tail(&lower, self.tail())),
             Some(command) => {
                 let foreign = response.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
-                Action { command: stripped(command).to_owned(), valid: thought && !foreign }
+                Action { command: strip(command).to_owned(), valid: thought && !foreign }
             }
         }
     }

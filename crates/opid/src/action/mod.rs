@@ -122,11 +122,6 @@ fn tail(text: &str, count: usize) -> String {
     text.chars().skip(skip).collect()
 }
 
-/// A text without the blanks around it; blanks are those of Python.
-fn stripped(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
-}
-
 /// The text between the first `open` and the first `close`; empty if the latter comes first, nothing where
 /// one is missing.
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {

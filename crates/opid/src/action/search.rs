@@ -4,7 +4,9 @@
 //! before an answer; the command keeps its tags. Two opening tags, of one kind or of both, make a response
 //! invalid. Reasoning is not required.
 
-use super::{Action, stripped};
+use opid_env::python::strip;
+
+use super::Action;
 
 /// Reads a response.
 pub(super) fn parse(response: &str) -> Action {
@@ -20,7 +22,7 @@ pub(super) fn parse(response: &str) -> Action {
             Some(start..start + lower[start..read].find(&close)?)
         });
         if let Some(block) = block {
-            return Action { command: format!("{open}{}{close}", stripped(&response[block])), valid };
+            return Action { command: format!("{open}{}{close}", strip(&response[block])), valid };
         }
     }
     Action::invalid("")

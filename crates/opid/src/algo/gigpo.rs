@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 
+use opid_env::difflib::ratio;
 use serde::{Deserialize, Serialize};
 
 use super::Method;
@@ -18,7 +19,6 @@ use super::group::Moments;
 use super::grpo;
 use super::returns::step_returns;
 use super::sampled::Sampled;
-use super::similarity::ratio;
 
 /// GiGPO sets nothing elsewhere.
 pub const PRESET: &str = "";

@@ -37,7 +37,6 @@ pub mod rloo;
 pub mod rlsd;
 pub mod sampled;
 pub mod sdar;
-pub mod similarity;
 pub mod skill_grpo;
 pub mod skill_sd;
 

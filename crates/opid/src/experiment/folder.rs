@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::jobs::Job;
 use super::plan::{Cell, Plan, Start};
-use super::results::Way;
+use crate::evaluate::Way;
 use crate::log::Log;
 use crate::recipe::{Recipe, WarmStart};
 use crate::run::{RunError, RunFolder, has_checkpoint, io};
@@ -153,7 +153,7 @@ impl Folder {
         }
         let log = Log::read(&run)?;
         let last: Vec<&Evaluated> = log.evaluations_after(cell.recipe.steps).collect();
-        let made = |way: Way| last.iter().any(|e| way.is_of(e));
+        let made = |way: Way| last.iter().any(|e| e.way() == way);
         Ok(match Way::all(&cell.recipe.evaluation).all(made) {
             true => State::Finished,
             false if has_checkpoint(&run) => State::Begun(log.steps.last().map_or(0, |line| line.step)),

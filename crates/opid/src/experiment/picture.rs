@@ -8,8 +8,9 @@ use plotters::prelude::*;
 
 use super::plan::Plan;
 use super::report::describe;
-use super::results::{Results, Way};
+use super::results::Results;
 use super::statistics::{mean, trailing_mean};
+use crate::evaluate::Way;
 use crate::log::{Log, StepLine};
 
 /// Training curves are means over this many steps.
@@ -103,7 +104,7 @@ fn training(
 /// A panel of success in one way of evaluating.
 fn evaluation(way: Way, results: &Results<'_>) -> Panel {
     let curve = |log: &Log| -> Curve {
-        let evaluations = log.evaluations.iter().filter(|e| way.is_of(e));
+        let evaluations = log.evaluations.iter().filter(|e| e.way() == way);
         evaluations.map(|e| (e.step as f64, e.report.overall.success)).collect()
     };
     Panel {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use super::folder::Folder;
 use super::plan::Plan;
-use super::results::{LAST_STEPS, Results, Way};
+use super::results::{LAST_STEPS, Results};
 use super::statistics::Estimate;
 use super::{csv, picture};
+use crate::evaluate::Way;
 use crate::recipe::ShownSkills;
 use crate::run::{RunError, io};
 

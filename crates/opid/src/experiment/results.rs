@@ -5,35 +5,13 @@ use std::collections::BTreeMap;
 use super::folder::{Folder, State};
 use super::plan::{Cell, Plan};
 use super::statistics::{Estimate, bootstrap, mean, over_seeds, sign_flip};
+use crate::evaluate::Way;
 use crate::log::Log;
-use crate::recipe::{Evaluation, ShownSkills};
 use crate::run::RunError;
 use crate::train::Evaluated;
 
 /// Training steps whose episodes count as those of the end of training.
 pub const LAST_STEPS: usize = 5;
-
-/// A way of evaluating: which skills are shown, and the sampling temperature.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Way {
-    /// Skills in the policy's history.
-    pub skills: ShownSkills,
-    /// Sampling temperature.
-    pub temperature: f32,
-}
-
-impl Way {
-    /// Whether an evaluation was made in this way.
-    pub fn is_of(self, e: &Evaluated) -> bool {
-        (self.skills, self.temperature) == (e.skills, e.temperature)
-    }
-
-    /// Every way in which a recipe evaluates, in its order.
-    pub fn all(evaluation: &Evaluation) -> impl Iterator<Item = Way> {
-        let at = |skills| evaluation.temperatures.iter().map(move |&temperature| Way { skills, temperature });
-        evaluation.skills.iter().flat_map(move |&skills| at(skills))
-    }
-}
 
 /// The finished runs of a cell.
 #[derive(Clone, Debug)]
@@ -140,7 +118,7 @@ impl<'a> Results<'a> {
 impl CellResults<'_> {
     /// The evaluation of every run after a step, in one way; runs without one are left out.
     pub fn evaluations(&self, way: Way, step: u64) -> Vec<(u64, &Evaluated)> {
-        let of = |log| Log::evaluations_after(log, step).find(|e| way.is_of(e));
+        let of = |log| Log::evaluations_after(log, step).find(|e| e.way() == way);
         self.runs.iter().filter_map(|(seed, log)| Some((*seed, of(log)?))).collect()
     }
 
@@ -226,6 +204,7 @@ mod tests {
     use super::*;
     use crate::evaluate::{Rate, Report};
     use crate::recipe::Recipe;
+    use crate::recipe::ShownSkills;
 
     const WAY: Way = Way { skills: ShownSkills::None, temperature: 1.0 };
 

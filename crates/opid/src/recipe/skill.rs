@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AnalyzerName, OpenAi, SkillNoise, SkillPolicy};
 use crate::algo::opid::SignalShaping;
-use crate::skill::bank::BankSettings;
+use crate::skill::bank::{Bank, BankSettings};
 use crate::skill::critical::Selector;
 use crate::skill::route::Routing;
 use crate::skill::schedule::SkillSchedule;
@@ -83,6 +83,13 @@ pub enum ShownSkills {
     None,
     /// The bank.
     Bank,
+}
+
+impl ShownSkills {
+    /// The bank, if it is where the skills come from.
+    pub fn of(self, bank: Option<&Bank>) -> Option<&Bank> {
+        bank.filter(|_| self == ShownSkills::Bank)
+    }
 }
 
 /// Who scores responses under a skill.

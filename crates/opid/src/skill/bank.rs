@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::analyzer::{Analyses, Analysis, Analyzer, StepContext, StopError, Usage};
+use crate::recipe::{Recipe, ShownSkills};
 use crate::trajectory::Trajectory;
 
 /// The skills of ALFWorld's households, generated and real.
@@ -147,6 +148,15 @@ impl Bank {
             return Err(BankError::Malformed { origin, reason });
         }
         Ok(Bank { contents, retrieval: settings.retrieval })
+    }
+
+    /// The bank of a recipe, if it is among the sources of skills that the policy is shown.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn among(shown: &[ShownSkills], recipe: &Recipe) -> Result<Option<Self>, BankError> {
+        let needed = shown.contains(&ShownSkills::Bank);
+        needed.then(|| Bank::open(&recipe.skill.bank, &recipe.environment.name)).transpose()
     }
 
     /// The skill for a task: general advice, then what is for tasks like it.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::skill::goal::{Destination, Goal};
 use crate::skill::household::{Household, INVALID, kind};
 use crate::skill::phrases::{DO, PLAN, Part, REMEMBER, line};
-use crate::skill::{research, shopping};
+use crate::skill::{fault, research, shopping};
 use crate::trajectory::{Trajectory, Turn};
 
 /// One step of a finished episode.
@@ -179,7 +179,8 @@ pub fn analyze(goal: &str, won: bool, steps: &[Step], most: usize) -> Result<Ana
         .map(|(_, number, command)| (number, format!("{DO}{command}")))
         .collect();
     let episode_skill = if won { plan(parts, &goal) } else { reminders(&faults, &household, &goal) };
-    Ok(Analysis { summary: summary(won, steps.len(), &faults), episode_skill, step_skills })
+    let summary = fault::summary(won, &format!("{} steps", steps.len()), &faults, Fault::name);
+    Ok(Analysis { summary, episode_skill, step_skills })
 }
 
 /// The order in which steps get skills: grave mistakes, then decisive steps of a success, then waste;
@@ -306,12 +307,7 @@ fn plan<'a>(mut parts: Vec<Part<'a>>, goal: &'a Goal) -> String {
 
 /// What to remember after a failure: the gravest mistake, then the most frequent other one.
 fn reminders(faults: &[Fault], household: &Household, goal: &Goal) -> String {
-    let count = |fault: &Fault| faults.iter().filter(|other| *other == fault).count();
-    let made: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| count(fault) > 0).collect();
-    let mut chosen: Vec<Fault> = made.first().copied().into_iter().collect();
-    let frequent = made.iter().skip(1).max_by_key(|fault| (count(fault), std::cmp::Reverse(**fault)));
-    chosen.extend(frequent);
-    let mut parts: Vec<Part> = chosen.into_iter().map(|fault| fault.reminder(goal)).collect();
+    let mut parts: Vec<Part> = fault::worst(faults).into_iter().map(|fault| fault.reminder(goal)).collect();
     let unfinished = household.holds_wanted(goal).then(|| household.pending(goal)).flatten();
     if let Some(process) = unfinished
         && !parts.contains(&Part::ProcessFirst(process))
@@ -323,15 +319,4 @@ fn reminders(faults: &[Fault], household: &Household, goal: &Goal) -> String {
     }
     parts.dedup();
     line(REMEMBER, &parts)
-}
-
-fn summary(won: bool, steps: usize, faults: &[Fault]) -> String {
-    let mut text = format!("{} after {steps} steps", if won { "won" } else { "lost" });
-    for fault in Fault::ALL {
-        let count = faults.iter().filter(|other| **other == fault).count();
-        if count > 0 {
-            text.push_str(&format!("; {}: {count}", fault.name()));
-        }
-    }
-    text
 }

@@ -4,6 +4,7 @@ pub mod analyzer;
 pub mod bank;
 pub mod critical;
 pub mod excerpt;
+mod fault;
 pub mod goal;
 pub mod hindsight;
 mod household;

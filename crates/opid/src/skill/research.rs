@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use opid_env::search::answer::{exact_match, last};
+use opid_env::search::answer::{blocks, exact_match, last};
 use opid_env::search::quiz::Path;
 
+use super::fault;
 use super::hindsight::Analysis;
 use super::phrases::{DO, PLAN, REMEMBER, THEN};
 use crate::action::search::words;
@@ -83,7 +84,7 @@ pub fn read(t: &Trajectory, most: usize) -> Option<Analysis> {
         };
         let before = pages.len();
         pages.push_str(&passages(t.answer(number)));
-        let query = between(&turn.action, "<search>", "</search>");
+        let query = blocks(&turn.action, "search").next();
         let fault = match (last(&turn.action), query, &known) {
             (Some(said), _, Ok(answer)) => {
                 (!exact_match(said, [answer.as_str()])).then_some(Fault::WrongAnswer)
@@ -118,7 +119,8 @@ pub fn read(t: &Trajectory, most: usize) -> Option<Analysis> {
         .map(|(_, number, action)| (number, format!("{DO}{}", words(&action))))
         .collect();
     let episode_skill = if t.won { plan(&path) } else { reminders(&path, &faults) };
-    Some(Analysis { summary: summary(t.won, t.turns.len(), &faults), episode_skill, step_skills })
+    let summary = fault::summary(t.won, &format!("{} turns", t.turns.len()), &faults, Fault::name);
+    Some(Analysis { summary, episode_skill, step_skills })
 }
 
 /// What has to be looked up first, as a part of a skill.
@@ -140,41 +142,17 @@ fn plan(path: &Path) -> String {
 
 /// What to remember after a failure: the gravest mistake, then the most frequent other one, and where to begin.
 fn reminders(path: &Path, faults: &[Fault]) -> String {
-    let count = |fault: &Fault| faults.iter().filter(|other| *other == fault).count();
-    let mut made = faults.to_vec();
-    made.sort();
-    made.dedup();
-    let gravest = made.first().copied();
-    let frequent =
-        made.iter().skip(1).max_by_key(|fault| (count(fault), std::cmp::Reverse(**fault))).copied();
     let mut parts: Vec<String> =
-        gravest.into_iter().chain(frequent).map(|fault| fault.reminder().to_owned()).collect();
+        fault::worst(faults).into_iter().map(|fault| fault.reminder().to_owned()).collect();
     parts.dedup();
     parts.push(first(path));
     format!("{REMEMBER}{}", parts.join(THEN))
 }
 
-fn summary(won: bool, turns: usize, faults: &[Fault]) -> String {
-    let mut text = format!("{} after {turns} turns", if won { "won" } else { "lost" });
-    let mut kinds = faults.to_vec();
-    kinds.sort();
-    kinds.dedup();
-    for kind in kinds {
-        let count = faults.iter().filter(|fault| **fault == kind).count();
-        text.push_str(&format!("; {}: {count}", kind.name()));
-    }
-    text
-}
-
 /// The passages of an observation as plain text, each on lines of its own.
 fn passages(observation: &str) -> String {
-    let Some(inside) = between(observation, "<information>", "</information>") else { return String::new() };
+    let Some(inside) = blocks(observation, "information").next() else { return String::new() };
     let object: Option<serde_json::Value> = serde_json::from_str(inside).ok();
     let text = object.as_ref().and_then(|object| object["result"].as_str()).unwrap_or(inside);
     format!("{text}\n")
-}
-
-fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
-    let start = text.find(open)? + open.len();
-    Some(&text[start..start + text[start..].find(close)?])
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use opid_env::webshop::{Request, SEPARATOR};
 
+use super::fault;
 use super::hindsight::{Analysis, Step};
 use super::phrases::{DO, PLAN, REMEMBER, THEN};
 
@@ -324,7 +325,8 @@ pub(super) fn analyze(goal: &str, won: bool, steps: &[Step], most: usize) -> Ana
     let step_skills = skills.map(|(_, number, command)| (number, format!("{DO}{command}"))).collect();
     let bought = matches!(visit.page, Page::Receipt);
     let episode_skill = if won { plan(&visit.request) } else { reminders(&faults, bought) };
-    Analysis { summary: summary(won, steps.len(), &faults), episode_skill, step_skills }
+    let summary = fault::summary(won, &format!("{} steps", steps.len()), &faults, Fault::name);
+    Analysis { summary, episode_skill, step_skills }
 }
 
 /// The order in which steps get skills: mistakes that cost the purchase, then decisive steps of a success, then waste;
@@ -351,11 +353,7 @@ fn plan(request: &Request) -> String {
 /// What to remember after a failure: the gravest mistake, then the most frequent other one; and to buy, where nothing
 /// was bought.
 fn reminders(faults: &[Fault], bought: bool) -> String {
-    let count = |fault: &Fault| faults.iter().filter(|other| *other == fault).count();
-    let made: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| count(fault) > 0).collect();
-    let mut parts: Vec<&str> = made.first().map(|fault| fault.reminder()).into_iter().collect();
-    let frequent = made.iter().skip(1).max_by_key(|fault| (count(fault), std::cmp::Reverse(**fault)));
-    parts.extend(frequent.map(|fault| fault.reminder()));
+    let mut parts: Vec<&str> = fault::worst(faults).into_iter().map(Fault::reminder).collect();
     if !bought {
         parts.push(BUY);
     }
@@ -363,17 +361,6 @@ fn reminders(faults: &[Fault], bought: bool) -> String {
         parts.extend([OPEN_FITTING, CHOOSE_ALL]);
     }
     format!("{REMEMBER}{}", parts.join(THEN))
-}
-
-fn summary(won: bool, steps: usize, faults: &[Fault]) -> String {
-    let mut text = format!("{} after {steps} steps", if won { "won" } else { "lost" });
-    for fault in Fault::ALL {
-        let count = faults.iter().filter(|other| **other == fault).count();
-        if count > 0 {
-            text.push_str(&format!("; {}: {count}", fault.name()));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Run<'_> {
         let groups = recipe.rollout.groups;
         let first = self.first_task() + ((step as usize - 1) * batches + batch) * groups;
         let tasks = self.tasks.training(&recipe.environment.split, first, groups)?;
-        let groups = Group::of(&tasks, self.shown(recipe.rollout.skills))?;
+        let groups = Group::of(&tasks, recipe.rollout.skills.of(self.bank.as_ref()))?;
         let settings = Settings::training(recipe, [recipe.seed, TRAINING + ((batch as u64) << 32), step]);
         let total = groups.len() * recipe.rollout.group_size;
         let (mut done, mut stopped) = (0, None);

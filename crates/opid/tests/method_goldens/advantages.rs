@@ -8,30 +8,30 @@ use opid::algo::group::GroupStatistics;
 use opid::algo::opid::{Shares, SignalShaping, SkillWeights, skill_advantage, token_signal, total_advantage};
 use opid::algo::reinforce::{returns, whiten};
 use opid::algo::returns::step_returns;
-use opid::algo::similarity::ratio;
 use opid::algo::{dapo, grpo, rloo};
 use opid::skill::route::Routing;
 use opid::skill::schedule::SkillSchedule;
+use opid_env::difflib::ratio;
 use serde_json::{Value, from_value};
 
 use crate::recordings::{
     Comparison, Outcome, PLAIN, SCALED, flags, matrix, number, numbers, spread, texts, valid,
 };
 
+/// Names as numbers, in the order of their first appearance.
+fn numbered(names: &Value) -> Vec<usize> {
+    let mut known = HashMap::new();
+    let number = |name| {
+        let next = known.len();
+        *known.entry(name).or_insert(next)
+    };
+    texts(names).into_iter().map(number).collect()
+}
+
 /// Groups, trajectories (as numbers) and scores of the rows.
 fn rows(input: &Value) -> (Vec<usize>, Vec<usize>, Vec<f64>) {
-    let number_of = |names: Vec<String>| {
-        let mut known = HashMap::new();
-        names
-            .into_iter()
-            .map(|name| {
-                let next = known.len();
-                *known.entry(name).or_insert(next)
-            })
-            .collect::<Vec<usize>>()
-    };
     let scores = matrix(&input["token_level_rewards"]).iter().map(|row| row.iter().sum()).collect();
-    (number_of(texts(&input["index"])), number_of(texts(&input["traj_index"])), scores)
+    (numbered(&input["index"]), numbered(&input["traj_index"]), scores)
 }
 
 /// Group-relative advantages.
@@ -117,14 +117,7 @@ pub fn check_gigpo(case: &Value, comparison: &mut Comparison) -> Outcome {
 /// Which steps share a state.
 pub fn check_states(case: &Value, comparison: &mut Comparison) -> Outcome {
     let input = &case["input"];
-    let mut known = HashMap::new();
-    let groups: Vec<usize> = texts(&input["index"])
-        .into_iter()
-        .map(|name| {
-            let next = known.len();
-            *known.entry(name).or_insert(next)
-        })
-        .collect();
+    let groups = numbered(&input["index"]);
     let anchors = texts(&input["anchor_obs"]);
     let anchors: Vec<&str> = anchors.iter().map(String::as_str).collect();
     let threshold = input["threshold"].as_f64().unwrap_or(1.0);
@@ -285,14 +278,7 @@ pub fn check_returns(case: &Value, comparison: &mut Comparison) -> Outcome {
     if case["expected"].get("error").is_some() {
         return Outcome::Excluded("rows of inactive steps are never recorded (docs/deviations.md)");
     }
-    let mut known = HashMap::new();
-    let trajectories: Vec<usize> = texts(&input["traj_uid"])
-        .into_iter()
-        .map(|name| {
-            let next = known.len();
-            *known.entry(name).or_insert(next)
-        })
-        .collect();
+    let trajectories = numbered(&input["traj_uid"]);
     let found = step_returns(&trajectories, &numbers(&input["rewards"]), number(&input["gamma"]));
     comparison.close("returns", &found, &numbers(&case["expected"]["ok"]), PLAIN);
     Outcome::Compared

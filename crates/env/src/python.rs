@@ -10,17 +10,17 @@ fn is_space(c: char) -> bool {
 }
 
 /// As `str.strip`.
-pub(super) fn strip(text: &str) -> &str {
+pub fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
 /// As `str.split` without arguments.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_space).filter(|word| !word.is_empty())
 }
 
 /// Whether `\w` of a regular expression matches a character, `_` aside.
-pub(super) fn is_alphanumeric(c: char) -> bool {
+pub fn is_alphanumeric(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric();
     }
@@ -28,7 +28,7 @@ pub(super) fn is_alphanumeric(c: char) -> bool {
 }
 
 /// Whether `str.isalpha` holds for a character.
-pub(super) fn is_letter(c: char) -> bool {
+pub fn is_letter(c: char) -> bool {
     c.is_ascii_alphabetic() || !c.is_ascii() && c.general_category_group() == GeneralCategoryGroup::Letter
 }
 
@@ -42,7 +42,7 @@ fn is_printable(c: char) -> bool {
 }
 
 /// As `repr` of a string.
-pub(super) fn repr(text: &str) -> String {
+pub fn repr(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::with_capacity(text.len() + 2);
     out.push(quote);
@@ -70,7 +70,7 @@ pub(super) fn repr(text: &str) -> String {
 }
 
 /// As `json.dumps` of a string, without its quotes.
-pub(super) fn json(text: &str) -> String {
+pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
