@@ -194,6 +194,9 @@ impl Display {
         for sign in &m.collapse {
             say!("    sign of a collapse: {sign}");
         }
+        if m.failed_lookups > 0 {
+            say!("    {} episodes with a search that failed because of the retriever", m.failed_lookups);
+        }
         if m.truncated_responses > 0 || m.truncated_prompts > 0 || m.context_limited > 0 || u.skipped > 0 {
             say!(
                 "    {} responses cut off, {} prompts cut, {} episodes out of context, {} updates skipped (not finite)",

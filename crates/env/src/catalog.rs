@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::alfworld::{Dataset, DatasetError, PHRASES};
 use crate::environment::Task;
 use crate::household::{self, HouseholdConfig, HouseholdError, World};
+use crate::retrieval::Retriever;
 use crate::search::library::{self, Questions, SearchConfig, SearchError};
 use crate::webshop::{self, Shop, ShopConfig, ShopError};
 
@@ -19,7 +20,7 @@ pub const ENDLESS: [&str; 1] = ["household"];
 const ALFWORLD_SPLITS: [&str; 4] = ["train", "valid_train", "valid_seen", "valid_unseen"];
 
 /// Settings of all environments; each takes what concerns it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// What everything random about the environment itself is keyed by.
     pub seed: u64,
@@ -27,6 +28,8 @@ pub struct Options {
     pub household: HouseholdConfig,
     /// `search`: questions, and what is searched for their answers.
     pub search: SearchConfig,
+    /// `search`: who finds passages; without one, BM25 over the corpus, or over the pages of the made-up world.
+    pub retriever: Option<Arc<dyn Retriever>>,
     /// `webshop`: what shop it is; where it names no folder, `$WEBSHOP_DATA` does, and without that products are made up.
     pub shop: ShopConfig,
     /// `alfworld`: the folder that holds `json_2.1.1`; where it is missing, `$ALFWORLD_DATA`.
@@ -82,7 +85,7 @@ pub fn open(name: &str, options: Options) -> Result<Box<dyn TaskSource>, Catalog
             let data = options.data.or_else(|| std::env::var_os("ALFWORLD_DATA").map(PathBuf::from));
             Ok(Box::new(Alfworld { data: data.ok_or(CatalogError::NoData)?, splits: Mutex::default() }))
         }
-        "search" => Ok(Box::new(Questions::open(options.search)?)),
+        "search" => Ok(Box::new(Questions::open(options.search, options.retriever)?)),
         "webshop" => {
             let data = options.shop.data.or_else(|| std::env::var_os("WEBSHOP_DATA").map(PathBuf::from));
             Ok(Box::new(Shop::open(ShopConfig { data, ..options.shop }, options.seed)?))

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -55,6 +56,19 @@ pub struct Stretch<'a> {
     pub control: bool,
 }
 
+/// Where the spaces between words go in a vocabulary that is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spaces {
+    /// To the word behind them. A word with the number after it (`drawer 3`) is one word, because the names of an
+    /// environment with few of them are copied as a whole: short texts.
+    #[default]
+    Joined,
+    /// Nowhere: a word has the same tokens wherever it stands, after a space, a tag or a bracket, so that words can be
+    /// copied which were never seen before. For environments whose names have no end.
+    Apart,
+}
+
 /// A Hugging Face tokenizer (`tokenizer.json`).
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -86,8 +100,7 @@ impl Tokenizer {
     ///
     /// `vocab_size` counts everything: the 256 bytes, the merges and `special_tokens`; a small
     /// corpus may give fewer. Each of `phrases` is one word for the merges and so can become a
-    /// single token; longer phrases win. So is a word with the number after it (`drawer 3`), because an
-    /// environment's names are copied as a whole. `special_tokens` get the last ids, in the given order:
+    /// single token; longer phrases win. `special_tokens` get the last ids, in the given order:
     /// those written `<|name|>` are special (left out of decoded text on request), others, such as
     /// `<action>`, are single tokens that decoding always keeps.
     pub fn train(
@@ -95,6 +108,7 @@ impl Tokenizer {
         vocab_size: usize,
         phrases: &[String],
         special_tokens: &[&str],
+        spaces: Spaces,
     ) -> Result<Tokenizer, TokenizerError> {
         let fail = |reason: String| TokenizerError::Train { reason };
         let wrap = |error: tokenizers::Error| TokenizerError::Train { reason: error.to_string() };
@@ -109,7 +123,7 @@ impl Tokenizer {
                 special_tokens.len()
             )));
         }
-        let words = SplitPattern::Regex(word_pattern(phrases));
+        let words = SplitPattern::Regex(word_pattern(phrases, spaces));
         let split = Split::new(words, SplitDelimiterBehavior::Isolated, false).map_err(wrap)?;
         let bytes = ByteLevel::new(false, true, false);
         let mut trained: TokenizerImpl<
@@ -244,8 +258,8 @@ impl Tokenizer {
 /// The regular expression whose matches are the words within which BPE merges.
 ///
 /// A fixed phrase comes first (the longest that fits), then a run of letters, a number, one other
-/// character, each with at most one space before it; then white space.
-fn word_pattern(phrases: &[String]) -> String {
+/// character; then white space.
+fn word_pattern(phrases: &[String], spaces: Spaces) -> String {
     let mut sorted: Vec<&str> =
         phrases.iter().map(String::as_str).filter(|phrase| !phrase.is_empty()).collect();
     sorted.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
@@ -253,9 +267,13 @@ fn word_pattern(phrases: &[String]) -> String {
     let mut pattern = String::new();
     if !sorted.is_empty() {
         let alternatives: Vec<String> = sorted.into_iter().map(phrase_pattern).collect();
-        pattern.push_str(&format!(" ?(?:{})|", alternatives.join("|")));
+        let before = if spaces == Spaces::Joined { " ?" } else { "" };
+        pattern.push_str(&format!("{before}(?:{})|", alternatives.join("|")));
     }
-    pattern.push_str(r" ?[A-Za-z]+ [0-9]+| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]|\s+(?!\S)|\s+");
+    pattern.push_str(match spaces {
+        Spaces::Joined => r" ?[A-Za-z]+ [0-9]+| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]|\s+(?!\S)|\s+",
+        Spaces::Apart => r"[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]|\s+",
+    });
     pattern
 }
 

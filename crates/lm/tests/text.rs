@@ -5,7 +5,7 @@ use opid_lm::checkpoint::{StoredDtype, TextFiles, Weights, write_folder};
 use opid_lm::config::{Family, ModelConfig};
 use opid_lm::error::LoadError;
 use opid_lm::parameters::{Parameters, Tensor};
-use opid_lm::tokenizer::Tokenizer;
+use opid_lm::tokenizer::{Spaces, Tokenizer};
 use serde_json::{Map, Value, json};
 
 const SPECIAL: [&str; 6] = ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<action>", "</action>"];
@@ -25,7 +25,7 @@ fn corpus() -> impl Iterator<Item = String> + Send {
 
 fn trained() -> Tokenizer {
     let phrases = ["You arrive at", ", and a", ", a", "go to"].map(str::to_owned);
-    Tokenizer::train(corpus(), 512, &phrases, &SPECIAL).unwrap()
+    Tokenizer::train(corpus(), 512, &phrases, &SPECIAL, Spaces::Joined).unwrap()
 }
 
 #[test]
@@ -46,8 +46,29 @@ fn phrases_become_single_tokens_and_do_not_cut_words() {
 }
 
 #[test]
+fn with_spaces_apart_a_word_has_the_same_tokens_everywhere() {
+    let tokenizer = Tokenizer::train(corpus(), 512, &[", a".to_owned()], &SPECIAL, Spaces::Apart).unwrap();
+    for word in ["drawer", "Corinden", "1734"] {
+        let alone = tokenizer.encode(word).unwrap();
+        for (before, after) in
+            [(" ", " "), ("[", "]"), ("\"", "\n"), ("<action>", "</action>"), (", a ", ".")]
+        {
+            let (start, end) = (tokenizer.encode(before).unwrap(), tokenizer.encode(after).unwrap());
+            let whole = tokenizer.encode(&format!("{before}{word}{after}")).unwrap();
+            assert_eq!(whole, [start, alone.clone(), end].concat(), "{before}{word}{after}");
+        }
+    }
+}
+
+#[test]
 fn any_text_survives_and_tags_stay() {
-    let tokenizer = trained();
+    let apart = Tokenizer::train(corpus(), 512, &[], &SPECIAL, Spaces::Apart).unwrap();
+    for tokenizer in [trained(), apart] {
+        survives(&tokenizer);
+    }
+}
+
+fn survives(tokenizer: &Tokenizer) {
     for text in [
         "",
         " ",
@@ -69,7 +90,7 @@ fn any_text_survives_and_tags_stay() {
 #[test]
 fn impossible_vocabularies_are_refused() {
     for (size, special) in [(200, vec!["<|end|>"]), (300, vec!["<a>", "<a>"]), (300, vec![""])] {
-        assert!(Tokenizer::train(corpus(), size, &[], &special).is_err());
+        assert!(Tokenizer::train(corpus(), size, &[], &special, Spaces::Joined).is_err());
     }
 }
 

@@ -67,7 +67,11 @@ impl Rate {
 pub struct Report {
     /// Over all tasks.
     pub overall: Rate,
-    /// By kind of task.
+    /// Mean success of the kinds, each counting the same whatever its number of tasks (the macro average; `overall` is
+    /// the micro average).
+    #[serde(default)]
+    pub macro_success: f64,
+    /// By kind of task; of search QA by source of the question.
     pub kinds: BTreeMap<String, Rate>,
     /// Mean score of the environment, 0 to 1; where a task is solved or not, the share of tasks solved.
     pub score: f64,
@@ -79,6 +83,9 @@ pub struct Report {
     pub context_limited: usize,
     /// Window only: prompts that were too long and lost some tokens.
     pub truncated_prompts: usize,
+    /// Search QA: episodes in which a search failed because of the retriever.
+    #[serde(default)]
+    pub failed_lookups: usize,
     /// For every task, in the order of the list: 1 if it was solved, else 0. The list of a split is the same in
     /// every run, so that runs can be compared task by task.
     pub solved: Vec<u8>,
@@ -96,12 +103,16 @@ impl Report {
         let turns: usize = trajectories.iter().map(|t| t.turns.len()).sum();
         let all = || trajectories.iter().flat_map(|t| &t.turns);
         let invalid = all().filter(|t| !t.valid).count();
+        let kinds: BTreeMap<String, Rate> =
+            kinds.into_iter().map(|(kind, (won, n))| (kind, Rate::new(won, n))).collect();
         Report {
+            macro_success: kinds.values().map(|k| k.success).sum::<f64>() / kinds.len().max(1) as f64,
             overall: Rate::new(trajectories.iter().filter(|t| t.won).count(), trajectories.len()),
-            kinds: kinds.into_iter().map(|(kind, (won, n))| (kind, Rate::new(won, n))).collect(),
+            kinds,
             score: trajectories.iter().map(|t| t.score).sum::<f64>() / trajectories.len().max(1) as f64,
             turns: turns as f64 / trajectories.len().max(1) as f64,
             invalid: invalid as f64 / turns.max(1) as f64,
+            failed_lookups: trajectories.iter().filter(|t| t.lookup_failed()).count(),
             context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
             truncated_prompts: all().filter(|t| t.cut > 0).count(),
             solved: trajectories.iter().map(|t| u8::from(t.won)).collect(),

@@ -24,6 +24,7 @@ pub mod probe;
 pub mod prompt;
 pub mod recipe;
 pub mod record;
+pub mod retriever;
 pub mod rollout;
 pub mod run;
 pub mod sft;

@@ -37,6 +37,8 @@ pub struct StepMetrics {
     pub truncated_responses: usize,
     /// Episodes ended by the history's length limit.
     pub context_limited: usize,
+    /// Search QA: episodes in which a search failed because of the retriever.
+    pub failed_lookups: usize,
     /// Response tokens.
     pub response_tokens: usize,
     /// All tokens of the episodes.
@@ -152,6 +154,7 @@ impl StepMetrics {
             invalid: turns.iter().filter(|t| !t.valid).count() as f64 / turns.len().max(1) as f64,
             zero_variance_groups: flat as f64 / groups.len().max(1) as f64,
             truncated_responses: turns.iter().filter(|t| !t.ended).count(),
+            failed_lookups: trajectories.iter().filter(|t| t.lookup_failed()).count(),
             context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
             response_tokens: trajectories.iter().map(Trajectory::response_tokens).sum(),
             episode_tokens: trajectories.iter().map(Trajectory::tokens).sum(),

@@ -206,6 +206,7 @@ fn look_up(slots: &mut [Slot]) {
     for (retriever, most, asking) in batches {
         let (numbers, queries): (Vec<usize>, Vec<String>) = asking.into_iter().unzip();
         for (number, found) in numbers.into_iter().zip(retriever.retrieve(&queries, most)) {
+            slots[number].turn.lookup_failed = found.is_err();
             slots[number].episode.supply(found);
         }
     }

@@ -8,6 +8,7 @@ use opid_env::household::HouseholdConfig;
 use opid_env::random::Draw;
 
 use crate::recipe::Environment;
+use crate::retriever::{self, RetrieverError};
 
 /// An environment's tasks, limited to the kinds a recipe asks for.
 pub struct Tasks {
@@ -23,6 +24,9 @@ pub enum TasksError {
     /// The environment, its data or a split.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// Who finds passages.
+    #[error(transparent)]
+    Retriever(#[from] RetrieverError),
     /// The recipe's kinds leave nothing.
     #[error("split {split} has no task of the kinds {kinds:?} (environment.kinds)")]
     NoneOfKind {
@@ -43,11 +47,16 @@ impl Tasks {
             HouseholdConfig { kinds: environment.kinds.clone(), ..HouseholdConfig::default() };
         household.size = environment.receptacles;
         // The world of games is the same for every seed of a run: seeds compare like with like.
+        let retriever = match &*environment.name {
+            "search" => retriever::open(&environment.search)?,
+            _ => None,
+        };
         let options = Options {
             seed: 0,
             household,
             shop: environment.shop.config(),
             search: environment.search_config(),
+            retriever,
             data: None,
         };
         let source = catalog::open(&environment.name, options)?;

@@ -281,8 +281,10 @@ impl Run<'_> {
             let settings = Settings::evaluation(self.recipe, temperature, [self.recipe.seed, EVALUATION, 0]);
             let total = self.panel.len();
             let mut progress = |done| (self.observe)(Event::Sampling { purpose: "evaluation", done, total });
-            let (report, _) =
+            let (report, played) =
                 evaluate(&self.learner.policy, &self.dialogue, &groups, &settings, &mut progress)?;
+            let most = self.recipe.environment.search.max_failures;
+            TrainError::check_lookups(|| format!("evaluation after step {step}"), &played, most)?;
             let split = e.split.clone();
             let result = Evaluated { step, split, temperature, skills, report };
             self.folder.log(&serde_json::json!({ "step": step, "evaluation": result }))?;

@@ -34,6 +34,9 @@ pub struct Turn {
     pub action: String,
     /// Whether the action counts as valid.
     pub valid: bool,
+    /// Whether what it searched for could not be looked up, because the retriever failed: the answer is an error.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lookup_failed: bool,
     /// Whether the response ends with the end-of-turn token (it was not cut off).
     pub ended: bool,
 }
@@ -41,6 +44,11 @@ pub struct Turn {
 /// Whether a count is left unsaid in records.
 fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+/// Whether a flag is left unsaid in records.
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Turn {
@@ -57,6 +65,7 @@ impl Turn {
             text: String::new(),
             action: String::new(),
             valid: false,
+            lookup_failed: false,
             ended: false,
         }
     }
@@ -127,6 +136,11 @@ impl Trajectory {
     /// What the environment answered to the action of turn `t`.
     pub fn answer(&self, t: usize) -> &str {
         self.turns.get(t + 1).map_or(&self.last_observation, |next| &next.observation)
+    }
+
+    /// Whether any search failed because of the retriever.
+    pub fn lookup_failed(&self) -> bool {
+        self.turns.iter().any(|turn| turn.lookup_failed)
     }
 
     /// Number of sampled tokens.

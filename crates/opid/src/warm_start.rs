@@ -116,7 +116,13 @@ pub fn train_tokenizer(
     let special = [&SPECIAL, tags].concat();
     // Tags are tokens of their own, wherever a text shows some.
     let plain = |text: String| tags.iter().fold(text, |text, tag| text.replace(tag, " "));
-    Ok(Tokenizer::train(texts.into_iter().flatten().map(plain), warm.vocab_size, &fixed, &special)?)
+    Ok(Tokenizer::train(
+        texts.into_iter().flatten().map(plain),
+        warm.vocab_size,
+        &fixed,
+        &special,
+        warm.spaces,
+    )?)
 }
 
 /// A new model with random weights for a vocabulary.

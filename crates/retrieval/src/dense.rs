@@ -66,6 +66,21 @@ impl Dense {
         Ok(Dense { encoder, index, corpus })
     }
 
+    /// Number of passages.
+    pub fn len(&self) -> usize {
+        self.corpus.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.corpus.is_empty()
+    }
+
+    /// Numbers of a vector.
+    pub fn dimension(&self) -> usize {
+        self.index.dimension()
+    }
+
     /// The passages of neighbors.
     fn passages(&self, neighbors: &[Neighbor]) -> Found {
         let sign = if self.index.metric() == Metric::L2 { -1.0 } else { 1.0 };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opid_env::retrieval::{Found, Passage, RetrievalError, Retriever};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::StatusCode;
@@ -20,7 +21,8 @@ const SHOWN: usize = 200;
 const PREFIX: &str = "Search error: [Search Request ID: 00000000-0000-0000-0000-000000000000] ";
 
 /// How queries are put into requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Form {
     /// Many in one request, `{"queries": [...]}`, as Search-R1's server takes them.
     #[default]

@@ -151,12 +151,18 @@ impl Answer<'_> {
             for (kind, k) in kinds.chain([("all", &r.overall)]) {
                 text.push_str(&format!("  {kind:<32} {:>4}/{:<4} {}\n", k.won, k.tasks, rate(k)));
             }
+            if r.kinds.len() > 1 {
+                text.push_str(&format!("  {:<42} {:.3}\n", "mean of the kinds", r.macro_success));
+            }
             if !score(r).is_empty() {
                 text.push_str(&format!("  mean score {:.3}\n", r.score));
             }
             text.push_str(&format!("  {:.1} turns, {:.1} % invalid actions", r.turns, 100.0 * r.invalid));
             if r.context_limited > 0 {
                 text.push_str(&format!(", {} episodes out of context", r.context_limited));
+            }
+            if r.failed_lookups > 0 {
+                text.push_str(&format!(", {} episodes with a failed search", r.failed_lookups));
             }
             if r.truncated_prompts > 0 {
                 text.push_str(&format!(", {} prompts cut", r.truncated_prompts));

@@ -1,9 +1,12 @@
-//! `opid generate`: household games as files that opid and the original ALFWorld play, or products as files of WebShop.
+//! `opid generate`: household games as files that opid and the original ALFWorld play, products as files of WebShop, or
+//! questions and passages as files of Search-R1.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use opid_env::household::{self, HouseholdConfig};
+use opid_env::search::library::{self, SearchConfig};
+use opid_env::search::world::WorldConfig;
 use opid_env::webshop::generator;
 
 use super::{parse_range, print};
@@ -11,7 +14,7 @@ use super::{parse_range, print};
 /// Options of `generate`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What is made: household games, or a shop's products (webshop).
+    /// What is made: household games, a shop's products (webshop), or a world's pages and questions (search).
     #[arg(long, value_enum, default_value = "household")]
     env: World,
     /// Folder to write into; set ALFWORLD_DATA, or WEBSHOP_DATA, to it to play.
@@ -23,10 +26,13 @@ pub struct Args {
     /// webshop: number of products.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     products: usize,
+    /// search: scale of the world; 1 has 728 things.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    size: f64,
     /// household: split: train, valid_seen or valid_unseen.
     #[arg(long, default_value = "train")]
     split: String,
-    /// Number of the world of games, or of the shop.
+    /// Number of the world, or of the shop.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// household: fewest and most receptacles of a room; 0,0 makes rooms of real size.
@@ -44,6 +50,8 @@ enum World {
     Household,
     /// Products of a shop.
     Webshop,
+    /// Pages of a world, and questions about it.
+    Search,
 }
 
 /// Writes games or products and says where they are.
@@ -51,7 +59,25 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match args.env {
         World::Household => write_games(args),
         World::Webshop => write_products(&args),
+        World::Search => write_questions(&args),
     }
+}
+
+fn write_questions(args: &Args) -> anyhow::Result<()> {
+    ensure!(
+        args.size > 0.0 && args.size <= 40.0,
+        "--size {}; give a number above 0, at most 40: there are no more names",
+        args.size
+    );
+    let config =
+        SearchConfig { world: WorldConfig { size: args.size, seed: args.seed }, ..SearchConfig::default() };
+    let written = library::write(config, &args.out);
+    let [pages, questions] = written.with_context(|| format!("cannot write into {}", args.out.display()))?;
+    let out = args.out.display();
+    print(&format!(
+        "{pages} passages in {out}/corpus.jsonl, {questions} questions in {out}/questions\nask them with --set \
+         environment.search.questions={out}/questions --set environment.search.corpus={out}/corpus.jsonl\n"
+    ))
 }
 
 fn write_products(args: &Args) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use opid_env::alfworld::{GameFile, GameTask};
 use opid_env::catalog::{self, Options};
 use opid_env::environment::{Episode, Task};
 use opid_env::household::HouseholdConfig;
+use opid_env::search::library::SearchConfig;
 use opid_env::webshop::{Manner, SEARCH, ShopConfig, Style};
 use serde::{Deserialize, Serialize};
 
@@ -17,12 +18,12 @@ use super::parse_range;
 /// Options of `play`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Environment: household (made up, needs no data), alfworld (games under $ALFWORLD_DATA) or webshop (products
-    /// under $WEBSHOP_DATA, or made up).
+    /// Environment: household (made up, needs no data), alfworld (games under $ALFWORLD_DATA), webshop (products
+    /// under $WEBSHOP_DATA, or made up) or search (questions from files, or about a made-up world).
     #[arg(long, default_value = "household")]
     env: String,
     /// Play this game.tw-pddl instead.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["env", "split", "index", "seed", "receptacles", "products"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["env", "split", "index", "seed", "receptacles", "products", "questions"])]
     game: Option<PathBuf>,
     /// Split of the environment.
     #[arg(long, default_value = "train")]
@@ -39,6 +40,12 @@ pub struct Args {
     /// webshop: products that are made up, where WEBSHOP_DATA names none.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     products: usize,
+    /// search: folder of questions, SPLIT.jsonl or SPLIT.parquet, instead of those about a made-up world.
+    #[arg(long, value_name = "FOLDER", requires = "corpus")]
+    questions: Option<PathBuf>,
+    /// search: passages for --questions, one JSON object a line: {"id": "...", "contents": "\"Title\"\nText"}.
+    #[arg(long, value_name = "FILE", requires = "questions")]
+    corpus: Option<PathBuf>,
     /// End after this many actions [default: no limit].
     #[arg(long, value_name = "N")]
     max_turns: Option<usize>,
@@ -72,8 +79,13 @@ fn task(args: &Args) -> anyhow::Result<Arc<dyn Task>> {
     let style = if args.json { Style::Text } else { Style::Rich };
     let manner = Manner { style, ..Manner::default() };
     let shop = ShopConfig { products: args.products, manner, ..ShopConfig::default() };
+    let search = SearchConfig {
+        questions: args.questions.clone(),
+        corpus: args.corpus.clone(),
+        ..SearchConfig::default()
+    };
     let source =
-        catalog::open(&args.env, Options { seed: args.seed, household, shop, ..Options::default() })?;
+        catalog::open(&args.env, Options { seed: args.seed, household, shop, search, ..Options::default() })?;
     Ok(source.task(&args.split, args.index)?)
 }
 
@@ -211,11 +223,14 @@ fn answer(output: &mut impl Write, record: &impl Serialize) -> std::io::Result<(
 fn entertain(mut session: Session, mut input: impl BufRead, mut out: impl Write) -> std::io::Result<()> {
     let t = session.task.clone();
     writeln!(out, "{} ({})\n\n{}\n", t.id(), t.kind(), session.episode.observation())?;
-    writeln!(
-        out,
-        "Goal: {}\n? lists the commands, a number chooses one, reset starts over, quit ends.",
-        t.goal()
-    )?;
+    writeln!(out, "Goal: {}", t.goal())?;
+    // Where nothing is listed, queries and answers are free.
+    let asks = session.episode.admissible().is_empty();
+    let help = match asks {
+        true => "Words are searched for, `answer ...` answers; reset starts over, quit ends.",
+        false => "? lists the commands, a number chooses one, reset starts over, quit ends.",
+    };
+    writeln!(out, "{help}")?;
     let mut line = Vec::new();
     while !session.done {
         write!(out, "> ")?;
@@ -233,10 +248,15 @@ fn entertain(mut session: Session, mut input: impl BufRead, mut out: impl Write)
                 session.reset();
                 writeln!(out, "{}", session.episode.observation())?;
             }
+            "?" if asks => writeln!(out, "{help}")?,
             "?" => {
                 for (number, command) in session.episode.admissible().iter().enumerate() {
                     writeln!(out, "{:>4}  {command}", number + 1)?;
                 }
+            }
+            said if asks => {
+                session.act(&inquire(said));
+                writeln!(out, "{}", session.episode.observation().trim())?;
             }
             said => match choose(said, &session.episode.admissible()) {
                 Ok(action) => {
@@ -251,6 +271,15 @@ fn entertain(mut session: Session, mut input: impl BufRead, mut out: impl Write)
         (true, _) => writeln!(out, "\nYou won in {} actions.", session.step),
         (false, true) => writeln!(out, "\nNot won: the end, with a score of {:.2}.", session.score),
         (false, false) => writeln!(out, "\nNot won: the {} actions are used up.", session.step),
+    }
+}
+
+/// What was said as a search or an answer, unless it has its tags already.
+fn inquire(said: &str) -> String {
+    match said.strip_prefix("answer ") {
+        _ if said.contains("</search>") || said.contains("</answer>") => said.to_owned(),
+        Some(answer) => format!("<answer>{}</answer>", answer.trim()),
+        None => format!("<search>{said}</search>"),
     }
 }
 

@@ -4,11 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use opid::recipe::DenseFiles;
+use opid::retriever;
 use opid_env::retrieval::{Passages, Retriever};
-use opid_retrieval::corpus::Corpus;
-use opid_retrieval::dense::Dense;
-use opid_retrieval::encoder::{Encoder, EncoderOptions};
-use opid_retrieval::flat::FlatIndex;
+use opid_retrieval::encoder::EncoderOptions;
 use opid_retrieval::server::RetrievalServer;
 
 /// Options of `serve-retriever`.
@@ -46,15 +45,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             (Arc::new(passages), what)
         }
         Some((index, encoder)) => {
-            let options = EncoderOptions {
-                max_tokens: args.max_tokens,
+            let files = DenseFiles {
+                index: index.display().to_string(),
+                encoder: encoder.display().to_string(),
                 query_prefix: args.query_prefix,
-                ..EncoderOptions::default()
+                max_tokens: args.max_tokens,
             };
-            let encoder = Encoder::open(&encoder, options)?;
-            let corpus = Corpus::open(&args.corpus)?;
-            let what = format!("{} passages by vectors of {} numbers", corpus.len(), encoder.dimension());
-            (Arc::new(Dense::new(encoder, FlatIndex::open(&index)?, corpus)?), what)
+            let dense = retriever::dense(&args.corpus, &files)?;
+            let what = format!("{} passages by vectors of {} numbers", dense.len(), dense.dimension());
+            (Arc::new(dense), what)
         }
     };
     let server = RetrievalServer::start(SocketAddr::new(args.host, args.port), retriever)?;

@@ -1,16 +1,20 @@
 //! Where questions and passages come from: made up, or from files.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde_json::json;
 
 use super::dataset::{self, DatasetError, Entry};
 use super::observation::Style;
 use super::question::{Library, Question};
-use super::quiz::{self, Puzzle};
+use super::quiz::{self, Path as Lookups, Puzzle};
 use super::relation::Relation;
 use super::world::{Continent, WorldConfig};
 use crate::environment::Task;
-use crate::retrieval::{CorpusError, Passages};
+use crate::retrieval::{CorpusError, Passages, Retriever};
 
 /// The splits of the made-up world.
 pub const SPLITS: [&str; 3] = ["train", "valid_seen", "valid_unseen"];
@@ -23,7 +27,7 @@ const HELD_OUT: usize = 8;
 pub struct SearchConfig {
     /// Folder of questions, `SPLIT.jsonl` or `SPLIT.parquet`; without one the world is made up.
     pub questions: Option<PathBuf>,
-    /// Corpus of passages, JSON lines; needed with `questions`.
+    /// Corpus of passages, JSON lines, found by BM25; needed with `questions`, unless a retriever is given.
     pub corpus: Option<PathBuf>,
     /// The made-up world.
     pub world: WorldConfig,
@@ -94,16 +98,21 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Makes up the world, or reads the files.
+    /// Makes up the world, or reads the files. Passages come from `retriever`, or without one from the corpus, or the
+    /// world's pages, by BM25.
     ///
     /// # Errors
     /// A file cannot be used.
-    pub fn open(config: SearchConfig) -> Result<Self, SearchError> {
+    pub fn open(config: SearchConfig, retriever: Option<Arc<dyn Retriever>>) -> Result<Self, SearchError> {
         match &config.questions {
-            None => Ok(Questions::made_up(&config)),
+            None => Ok(Questions::made_up(&config, retriever)),
             Some(folder) => {
-                let corpus = config.corpus.as_deref().ok_or(SearchError::NoCorpus)?;
-                let library = library(&config, Passages::open(corpus)?);
+                let retriever = match (retriever, &config.corpus) {
+                    (Some(retriever), _) => retriever,
+                    (None, Some(corpus)) => Arc::new(Passages::open(corpus)?),
+                    (None, None) => return Err(SearchError::NoCorpus),
+                };
+                let library = library(&config, retriever);
                 let mut splits = Vec::new();
                 for (name, file) in files(folder)? {
                     let question = |entry: Entry| Arc::new(asked(entry, &library));
@@ -114,14 +123,11 @@ impl Questions {
         }
     }
 
-    fn made_up(config: &SearchConfig) -> Self {
+    fn made_up(config: &SearchConfig, retriever: Option<Arc<dyn Retriever>>) -> Self {
         let world = config.world;
-        let continents = [0, 1].map(|number| Continent::new(world, number));
-        let pages = continents.iter().zip(0..).flat_map(|(continent, number)| {
-            let page = move |thing| (format!("{number}-{thing}"), continent.page(world.seed, number, thing));
-            (0..continent.things.len()).map(page)
-        });
-        let library = library(config, Passages::new(pages));
+        let continents = continents(world);
+        let retriever = retriever.unwrap_or_else(|| Arc::new(Passages::new(pages(world, &continents))));
+        let library = library(config, retriever);
         let made = |(number, continent): (u64, &Continent)| -> Vec<Arc<Question>> {
             let puzzles = quiz::puzzles(continent, world.seed, config.questions_of_kind);
             let question = |(i, puzzle)| Arc::new(puzzled(format!("synth-{number}-{i}"), puzzle, &library));
@@ -170,9 +176,49 @@ pub fn phrases() -> Vec<&'static str> {
         .collect()
 }
 
-fn library(config: &SearchConfig, passages: Passages) -> Arc<Library> {
+/// The two parts of a made-up world: one is asked about in training, the other only in tests.
+fn continents(world: WorldConfig) -> [Continent; 2] {
+    [0, 1].map(|number| Continent::new(world, number))
+}
+
+/// The pages of a made-up world, each with its name.
+fn pages(world: WorldConfig, continents: &[Continent; 2]) -> impl Iterator<Item = (String, String)> {
+    continents.iter().zip(0..).flat_map(move |(continent, number)| {
+        let page = move |thing| (format!("{number}-{thing}"), continent.page(world.seed, number, thing));
+        (0..continent.things.len()).map(page)
+    })
+}
+
+/// Writes a made-up world into a folder as files that [`Questions::open`] and others read: `corpus.jsonl` with its
+/// pages, and its questions as `SPLIT.jsonl` in `questions`. Returns the numbers of pages and of questions.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write(config: SearchConfig, folder: &Path) -> std::io::Result<[usize; 2]> {
+    let made = Questions::made_up(&config, None);
+    std::fs::create_dir_all(folder.join("questions"))?;
+    let mut counts = [0, 0];
+    let mut file = BufWriter::new(File::create(folder.join("corpus.jsonl"))?);
+    for (id, contents) in pages(config.world, &continents(config.world)) {
+        writeln!(file, "{}", json!({ "id": id, "contents": contents }))?;
+        counts[0] += 1;
+    }
+    file.flush()?;
+    for (split, questions) in &made.splits {
+        let mut file = BufWriter::new(File::create(folder.join(format!("questions/{split}.jsonl")))?);
+        for q in questions {
+            let line = json!({ "id": q.id, "question": q.text, "golden_answers": q.answers, "data_source": q.source });
+            writeln!(file, "{line}")?;
+        }
+        file.flush()?;
+        counts[1] += questions.len();
+    }
+    Ok(counts)
+}
+
+fn library(config: &SearchConfig, retriever: Arc<dyn Retriever>) -> Arc<Library> {
     Arc::new(Library {
-        retriever: Arc::new(passages),
+        retriever,
         passages: config.passages,
         style: config.style,
         reference: config.reference,
@@ -184,9 +230,9 @@ fn asked(entry: Entry, library: &Arc<Library>) -> Question {
     Question {
         id: entry.id,
         source: entry.source,
-        text: entry.question,
         answers: entry.answers,
-        path: None,
+        path: Lookups::parse(&entry.question),
+        text: entry.question,
         library: library.clone(),
     }
 }
@@ -229,7 +275,7 @@ mod tests {
 
     fn small() -> Questions {
         let world = WorldConfig { size: 0.4, ..WorldConfig::default() };
-        Questions::open(SearchConfig { world, questions_of_kind: 100, ..SearchConfig::default() })
+        Questions::open(SearchConfig { world, questions_of_kind: 100, ..SearchConfig::default() }, None)
             .expect("a world")
     }
 
@@ -281,14 +327,20 @@ mod tests {
             all.map(|q| q.text.clone()).collect::<HashSet<String>>()
         };
         assert!(texts("train").is_disjoint(&texts("valid_seen")));
-        let names = |texts: HashSet<String>| -> HashSet<String> {
-            let words = texts.iter().flat_map(|t| t.split([' ', '?', ','])).map(str::to_owned);
-            words.filter(|w| w.len() > 5 && w.starts_with(char::is_uppercase) && w != "Company").collect()
+        // A path has its things' names.
+        let names = |split| -> HashSet<String> {
+            let all = questions.split(split).expect("a split").iter();
+            let paths = all.map(|q| q.path.clone().expect("a path"));
+            paths
+                .flat_map(|path| match path {
+                    Lookups::Chain(start, _) => vec![start],
+                    Lookups::Earlier(names, _) => names.to_vec(),
+                })
+                .collect()
         };
-        let (seen, unseen) = (names(texts("train")), names(texts("valid_unseen")));
-        let shared: Vec<&String> =
-            seen.intersection(&unseen).filter(|w| !["Return", "Which"].contains(&w.as_str())).collect();
-        assert!(shared.is_empty(), "{shared:?}");
+        let (seen, unseen) = (names("train"), names("valid_unseen"));
+        assert!(seen.len() > 50 && unseen.len() > 50, "{} and {}", seen.len(), unseen.len());
+        assert!(seen.is_disjoint(&unseen));
         assert!(
             questions
                 .split("test")
@@ -297,6 +349,34 @@ mod tests {
                 .to_string()
                 .contains("valid_unseen")
         );
+    }
+
+    #[test]
+    fn a_world_in_files_is_the_same_world() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let world = WorldConfig { size: 0.3, ..WorldConfig::default() };
+        let config = SearchConfig { world, questions_of_kind: 20, ..SearchConfig::default() };
+        let made = Questions::open(config.clone(), None).expect("a world");
+        let [pages, questions] = write(config.clone(), folder.path()).expect("files");
+        assert!(pages > 100 && questions > 100, "{pages} pages, {questions} questions");
+        let files = SearchConfig {
+            questions: Some(folder.path().join("questions")),
+            corpus: Some(folder.path().join("corpus.jsonl")),
+            ..config
+        };
+        let read = Questions::open(files, None).expect("files");
+        for split in SPLITS {
+            let (one, other) = (made.split(split).expect("a split"), read.split(split).expect("a split"));
+            assert_eq!(one.len(), other.len(), "{split}");
+            for (one, other) in one.iter().zip(other) {
+                assert_eq!((&one.id, &one.text, &one.answers), (&other.id, &other.text, &other.answers));
+                assert_eq!((&one.source, &one.path), (&other.source, &other.path));
+            }
+            assert_eq!(
+                played(&made, split, Slips::default(), 30),
+                played(&read, split, Slips::default(), 30)
+            );
+        }
     }
 
     #[test]
@@ -311,7 +391,7 @@ mod tests {
                 question: "Who?".into(),
                 answers: vec!["bob".into()],
             };
-            let mut episode = Arc::new(asked(entry, &library(&config, passages()))).start();
+            let mut episode = Arc::new(asked(entry, &library(&config, Arc::new(passages())))).start();
             let shown = episode.step("<search>Ann</search>").observation;
             assert_eq!(shown.contains("<answer>"), reference, "{shown}");
             let last = episode.step("");

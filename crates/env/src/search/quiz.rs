@@ -81,23 +81,25 @@ fn phrase(start: &str, relations: &[Relation]) -> String {
     format!("{asks} is {named}?")
 }
 
-/// Pairs of things whose years differ, each thing with a few others of its kind.
+/// Pairs of things of a kind whose years differ, each thing with a few others.
 fn comparisons(continent: &Continent, seed: u64) -> Vec<Puzzle> {
     const PARTNERS: usize = 3;
     let mut found = Vec::new();
     for (one, thing) in continent.things.iter().enumerate() {
         let years = thing.kind.relations().iter().filter(|r| r.leads_to().is_none());
+        let same = |other: &usize| *other != one && continent.things[*other].kind == thing.kind;
+        let kin: Vec<usize> = (0..continent.things.len()).filter(same).collect();
         for &relation in years {
             let mut draw = Draw::new(&[seed, ORDER, 200, one as u64, relation as u64]);
-            for _ in 0..PARTNERS {
-                let other = draw.below(continent.things.len());
-                let partner = &continent.things[other];
-                let year = |thing| match continent.fact(thing, relation) {
-                    Some(Fact::Year(year)) => Some(year),
-                    _ => None,
-                };
+            let year = |thing| match continent.fact(thing, relation) {
+                Some(Fact::Year(year)) => Some(year),
+                _ => None,
+            };
+            let mut others = kin.clone();
+            draw.shuffle(&mut others);
+            for other in others.into_iter().take(PARTNERS) {
                 let (Some(first), Some(second)) = (year(one), year(other)) else { continue };
-                if partner.kind != thing.kind || first == second {
+                if first == second {
                     continue;
                 }
                 let happened = match relation {
@@ -106,7 +108,7 @@ fn comparisons(continent: &Continent, seed: u64) -> Vec<Puzzle> {
                     _ => "made public",
                 };
                 let asks = if thing.kind == Kind::Person { "Who" } else { "Which" };
-                let names = [thing.name.clone(), partner.name.clone()];
+                let names = [thing.name.clone(), continent.things[other].name.clone()];
                 found.push(Puzzle {
                     kind: "synth_compare",
                     text: format!("{asks} was {happened} earlier, {} or {}?", names[0], names[1]),

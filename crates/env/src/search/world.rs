@@ -1,8 +1,8 @@
 //! A made-up world: things, what is known of them, a page about each, and questions that one must search for.
 //!
-//! Names are put together from syllables, so that no model has read of them. What is known is drawn once and for all
-//! from a seed. There are two continents that share nothing: questions of `train` and `valid_seen` are about the first,
-//! those of `valid_unseen` about the second; pages of both are searched.
+//! Names are put together from a few words, so that no model has read of them, and even a small one can learn to copy
+//! them. What is known is drawn once and for all from a seed. There are two continents that share no name: questions of
+//! `train` and `valid_seen` are about the first, those of `valid_unseen` about the second; pages of both are searched.
 
 use std::collections::HashSet;
 
@@ -25,15 +25,26 @@ const NAME: u64 = 1;
 const FACT: u64 = 2;
 const PAGE: u64 = 3;
 
-const HEADS: [&str; 24] = [
-    "Ba", "Cor", "Dul", "Es", "Fen", "Gor", "Hal", "Is", "Jor", "Kel", "Lam", "Mor", "Nel", "Or", "Pel",
-    "Quil", "Ras", "Sel", "Tor", "Ul", "Var", "Wel", "Yor", "Zan",
+/// Words that names are made of: few, so that even a small vocabulary has them all.
+const FIRST: [&str; 64] = [
+    "Amber", "Ashen", "Birch", "Black", "Bold", "Bright", "Broken", "Calm", "Cedar", "Clear", "Cold",
+    "Copper", "Coral", "Crimson", "Dark", "Deep", "Distant", "Dry", "Early", "Eastern", "Elder", "Empty",
+    "Fair", "Fallow", "Far", "Fern", "Flint", "Frozen", "Gentle", "Golden", "Grand", "Green", "Grey",
+    "Hidden", "High", "Hollow", "Iron", "Ivory", "Last", "Late", "Little", "Lone", "Long", "Lost", "Low",
+    "Maple", "Misty", "Narrow", "New", "Noble", "Northern", "Oaken", "Old", "Pale", "Proud", "Quiet", "Red",
+    "Silent", "Silver", "Southern", "Still", "Sunken", "White", "Wild",
 ];
-const MIDDLES: [&str; 16] =
-    ["a", "e", "i", "o", "u", "an", "en", "in", "on", "ar", "er", "ir", "or", "al", "el", "il"];
-const TAILS: [&str; 16] = [
-    "da", "den", "dor", "ga", "gan", "la", "lin", "mar", "men", "mond", "na", "ria", "ro", "sen", "ta", "vik",
+const SECOND: [&str; 64] = [
+    "Anchor", "Arrow", "Bay", "Bell", "Bridge", "Brook", "Candle", "Castle", "Cliff", "Cloud", "Creek",
+    "Crown", "Dale", "Dawn", "Drum", "Falcon", "Feather", "Field", "Flame", "Forge", "Fox", "Gate", "Glade",
+    "Glen", "Harbor", "Harp", "Hawk", "Hearth", "Heron", "Hill", "Horn", "Island", "Key", "Lake", "Lantern",
+    "Leaf", "Marsh", "Meadow", "Mill", "Mirror", "Moor", "Otter", "Path", "Pine", "Pond", "Quarry", "Raven",
+    "Reed", "Ridge", "Ring", "River", "Root", "Sail", "Shore", "Sparrow", "Spring", "Stone", "Storm",
+    "Tower", "Vale", "Well", "Willow", "Wolf", "Wood",
 ];
+
+/// Names that are tried before longer ones are made.
+const TRIES: usize = 64;
 
 /// How large a world is, and what it is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,9 +97,10 @@ impl Continent {
             let count = ((count as f64 * config.size).round() as usize).max(2);
             for i in 0..count {
                 let mut draw = Draw::new(&[config.seed, NAME, number, kind as u64, i as u64]);
-                let mut names = std::iter::repeat_with(|| name(kind, number, &mut draw));
-                let name = names.find(|name| used.insert(name.clone())).expect("names without end");
-                things.push(Thing { name, kind, facts: Vec::new() });
+                // No two names have the same words.
+                let mut tried = (0..).map(|tried| words(number, tried, &mut draw));
+                let words = tried.find(|words| used.insert(words.clone())).expect("words without end");
+                things.push(Thing { name: name(kind, &words, &mut draw), kind, facts: Vec::new() });
             }
         }
         let of_kind = |wanted: Kind| -> Vec<usize> {
@@ -165,22 +177,24 @@ impl Continent {
 }
 
 /// A name for a thing of a kind.
-fn name(kind: Kind, continent: u64, draw: &mut Draw) -> String {
+fn name(kind: Kind, words: &str, draw: &mut Draw) -> String {
     match kind {
-        Kind::Country | Kind::City | Kind::River => word(continent, draw),
-        Kind::Organisation => format!("{} Company", word(continent, draw)),
-        Kind::Person => format!("{} {}", word(continent, draw), word(continent, draw)),
+        Kind::Country | Kind::City | Kind::River | Kind::Person => words.to_owned(),
+        Kind::Organisation => format!("{words} Company"),
         Kind::Film => {
             let about = ["Night", "Song", "Return", "House"][draw.below(4)];
-            format!("The {about} of {}", word(continent, draw))
+            format!("The {about} of {words}")
         }
-        Kind::Book => format!("{} and {}", word(continent, draw), word(continent, draw)),
+        Kind::Book => format!("The {words}"),
     }
 }
 
-/// A word of a continent, which has first syllables of its own.
-fn word(continent: u64, draw: &mut Draw) -> String {
-    let half = HEADS.len() / 2;
-    let head = HEADS[draw.below(half) + half * (continent as usize % 2)];
-    format!("{head}{}{}", MIDDLES[draw.below(MIDDLES.len())], TAILS[draw.below(TAILS.len())])
+/// Words of a name that a continent has and the other has not: both have all words, but a pair only one. The more names
+/// were tried in vain, the more words.
+fn words(continent: u64, tried: usize, draw: &mut Draw) -> String {
+    let (first, second) = (draw.below(FIRST.len()), draw.below(SECOND.len() / 2));
+    let second = 2 * second + (first + continent as usize) % 2;
+    let mut words = vec![FIRST[first], SECOND[second]];
+    words.extend((0..tried / TRIES).map(|_| SECOND[draw.below(SECOND.len())]));
+    words.join(" ")
 }

@@ -2,30 +2,34 @@
 //!
 //! What follows the first `</search>` (where there is none, the first `</answer>`) is not read. A query goes
 //! before an answer; the command keeps its tags. Two opening tags, of one kind or of both, make a response
-//! invalid. Reasoning is not required.
+//! invalid. Reasoning is not required. Case does not matter in tags, but for the first closing one, as in the reference.
+
+use std::sync::LazyLock;
 
 use opid_env::python::strip;
+use regex::Regex;
 
 use super::Action;
 
+/// Opening tags, which are counted.
+static OPENING: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("(?i)<(?:search|answer)>").expect("a valid pattern"));
+/// A whole block of each kind, in the order in which they count.
+static BLOCKS: LazyLock<[(&str, Regex); 2]> = LazyLock::new(|| {
+    ["search", "answer"]
+        .map(|kind| (kind, Regex::new(&format!("(?is)<{kind}>(.*?)</{kind}>")).expect("a valid pattern")))
+});
+
 /// Reads a response.
 pub(super) fn parse(response: &str) -> Action {
-    let lower = response.to_ascii_lowercase();
-    let count = |tag: &str| lower.matches(tag).count();
-    let valid = count("<search>") + count("<answer>") <= 1;
+    let valid = OPENING.find_iter(response).count() <= 1;
     let cut = ["</search>", "</answer>"].into_iter().find_map(|tag| Some(response.find(tag)? + tag.len()));
-    let read = cut.unwrap_or(response.len());
-    for kind in ["search", "answer"] {
-        let (open, close) = (format!("<{kind}>"), format!("</{kind}>"));
-        let block = lower[..read].find(&open).and_then(|at| {
-            let start = at + open.len();
-            Some(start..start + lower[start..read].find(&close)?)
-        });
-        if let Some(block) = block {
-            return Action { command: format!("{open}{}{close}", strip(&response[block])), valid };
-        }
+    let read = &response[..cut.unwrap_or(response.len())];
+    let block = BLOCKS.iter().find_map(|(kind, block)| Some((kind, block.captures(read)?.get(1)?.as_str())));
+    match block {
+        Some((kind, inside)) => Action { command: format!("<{kind}>{}</{kind}>", strip(inside)), valid },
+        None => Action::invalid(""),
     }
-    Action::invalid("")
 }
 
 /// Opening tag, inside and closing tag of a command.

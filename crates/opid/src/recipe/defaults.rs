@@ -2,6 +2,8 @@
 
 use opid_env::search::observation;
 use opid_env::webshop::ShopConfig;
+use opid_retrieval::encoder::EncoderOptions;
+use opid_retrieval::http::HttpOptions;
 
 use super::*;
 use crate::skill::bank::BankSettings;
@@ -48,11 +50,29 @@ impl Default for Environment {
     }
 }
 
+impl Default for DenseFiles {
+    fn default() -> Self {
+        let EncoderOptions { max_tokens, query_prefix, .. } = EncoderOptions::default();
+        DenseFiles { index: String::new(), encoder: String::new(), query_prefix, max_tokens }
+    }
+}
+
+impl Default for RetrievalServers {
+    fn default() -> Self {
+        let HttpOptions { urls, form, batch, connections, timeout, attempts, .. } = HttpOptions::default();
+        RetrievalServers { urls, form, batch, connections, timeout: timeout.as_secs_f64(), attempts }
+    }
+}
+
 impl Default for Search {
     fn default() -> Self {
         Search {
             questions: String::new(),
             corpus: String::new(),
+            retriever: RetrieverName::Bm25,
+            dense: DenseFiles::default(),
+            http: RetrievalServers::default(),
+            max_failures: 0.1,
             passages: 3,
             style: observation::Style::Plain,
             reference: false,
@@ -202,6 +222,7 @@ impl Default for WarmStart {
     fn default() -> Self {
         WarmStart {
             vocab_size: 768,
+            spaces: Spaces::Joined,
             hidden_size: 128,
             intermediate_size: 384,
             layers: 3,

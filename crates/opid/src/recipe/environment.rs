@@ -7,6 +7,7 @@ use opid_env::search::library::SearchConfig;
 use opid_env::search::observation;
 use opid_env::search::world::WorldConfig;
 use opid_env::webshop::{Manner, Protocol, ShopConfig, Speaker, Style};
+use opid_retrieval::http::Form;
 use serde::{Deserialize, Serialize};
 
 /// Where the agent acts.
@@ -41,6 +42,25 @@ impl Environment {
     pub fn is_endless(&self) -> bool {
         let drawn = self.name == "webshop" && self.shop.protocol == Protocol::Reference;
         drawn || ENDLESS.contains(&self.name.as_str())
+    }
+
+    /// A setting that cannot be used, by its key, and why.
+    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let fraction = self.fraction;
+        match () {
+            () if self.max_turns == 0 => {
+                Some(("environment.max_turns", "an episode needs at least one turn"))
+            }
+            () if !(fraction > 0.0 && fraction <= 1.0) => Some((
+                "environment.fraction",
+                "it is a share of the tasks: use a value above 0 and at most 1",
+            )),
+            () if fraction < 1.0 && self.is_endless() => Some((
+                "environment.fraction",
+                "this environment makes games without end: only 1 has a meaning",
+            )),
+            () => self.search.fault(),
+        }
     }
 }
 
@@ -88,8 +108,18 @@ pub struct Search {
     /// Folder of questions, `SPLIT.jsonl` or `SPLIT.parquet` (as Search-R1 publishes them); empty makes up a world of
     /// things to ask about.
     pub questions: String,
-    /// With `questions`: the passages that are searched, a file of JSON lines with `id` and `contents`.
+    /// With `questions`, or a `dense` retriever: the passages, a file of JSON lines with `id` and `contents`.
     pub corpus: String,
+    /// Who finds passages: `bm25` (by words, in process), `dense` (by vectors, in process) or `http` (a server such as
+    /// that of `opid serve-retriever` or Search-R1).
+    pub retriever: RetrieverName,
+    /// `dense`: its files.
+    pub dense: DenseFiles,
+    /// `http`: which servers, and how they are asked.
+    pub http: RetrievalServers,
+    /// `http`: largest share of a step's episodes, or of an evaluation's, that may be shown an error instead of
+    /// passages; above it the run stops.
+    pub max_failures: f64,
     /// Passages shown for a query.
     pub passages: usize,
     /// How they are shown: `plain`, or `json` as the reference does.
@@ -99,6 +129,101 @@ pub struct Search {
     pub reference: bool,
     /// Scales the made-up world; 1 has 728 things.
     pub size: f64,
+}
+
+impl Search {
+    /// A setting that cannot be used, by its key, and why.
+    fn fault(&self) -> Option<(&'static str, &'static str)> {
+        let (dense, http) = (&self.dense, &self.http);
+        let needs_corpus = match self.retriever {
+            RetrieverName::Bm25 => !self.questions.is_empty(),
+            RetrieverName::Dense => true,
+            RetrieverName::Http => false,
+        };
+        match () {
+            () if needs_corpus && self.corpus.is_empty() => Some((
+                "environment.search.corpus",
+                "name the passages, a file of JSON lines with `id` and `contents`",
+            )),
+            // The pages of the made-up world are searched, or what a dense retriever was given.
+            () if self.retriever == RetrieverName::Bm25
+                && self.questions.is_empty()
+                && !self.corpus.is_empty() =>
+            {
+                Some((
+                    "environment.search.questions",
+                    "a corpus needs questions; leave both out for the made-up world",
+                ))
+            }
+            () if self.retriever == RetrieverName::Http && !self.corpus.is_empty() => {
+                Some(("environment.search.corpus", "the servers have their own passages: leave it out"))
+            }
+            () if self.passages == 0 => Some(("environment.search.passages", "show at least 1 passage")),
+            () if !(self.size > 0.0 && self.size <= 100.0) => {
+                Some(("environment.search.size", "use a size above 0 and at most 100"))
+            }
+            () if self.retriever == RetrieverName::Dense
+                && (dense.index.is_empty() || dense.encoder.is_empty()) =>
+            {
+                Some((
+                    "environment.search.dense",
+                    "name an index (opid index makes one) and the encoder that made it",
+                ))
+            }
+            () if !(http.timeout > 0.0 && http.timeout <= 86_400.0) => {
+                Some(("environment.search.http.timeout", "use a number of seconds above 0"))
+            }
+            () if !(0.0..=1.0).contains(&self.max_failures) => {
+                Some(("environment.search.max_failures", "it is a share: use a value from 0 to 1"))
+            }
+            () => None,
+        }
+    }
+}
+
+/// Who finds passages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrieverName {
+    /// By their words, in process.
+    Bm25,
+    /// By vectors, in process.
+    Dense,
+    /// A server.
+    Http,
+}
+
+/// What dense retrieval reads besides the corpus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DenseFiles {
+    /// Vectors of the passages in their order, of `opid index` or FAISS.
+    pub index: String,
+    /// Hugging Face folder of the encoder that made them.
+    pub encoder: String,
+    /// Put before every query; e5 needs `query: `.
+    pub query_prefix: String,
+    /// Longest query in tokens; the rest is left out.
+    pub max_tokens: usize,
+}
+
+/// Servers that find passages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrievalServers {
+    /// Addresses such as `http://127.0.0.1:8000/retrieve`; requests go round them.
+    pub urls: Vec<String>,
+    /// `batch` (`{"queries": [...]}`, as Search-R1) or `single` (`{"query": "..."}`, as the reference).
+    pub form: Form,
+    /// `batch`: most queries of a request.
+    pub batch: usize,
+    /// Most requests at a time.
+    pub connections: usize,
+    /// Seconds that a request may take.
+    pub timeout: f64,
+    /// How often a request is sent at the most; the wait before the second time is a second, before each further one
+    /// twice as long.
+    pub attempts: usize,
 }
 
 impl Environment {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use opid_lm::checkpoint::StoredDtype;
 use opid_lm::kernels::tile::Precision;
 use opid_lm::optimizer::MomentFormat;
+use opid_lm::tokenizer::Spaces;
 use serde::{Deserialize, Serialize};
 
 use crate::algo::Algorithm;
@@ -24,7 +25,7 @@ mod read;
 mod skill;
 
 pub use analyzer::{AnalyzerName, DEFAULT_BASE_URL, OpenAi, SkillNoise, SkillPolicy};
-pub use environment::{Environment, Search, Shop};
+pub use environment::{DenseFiles, Environment, RetrievalServers, RetrieverName, Search, Shop};
 pub(crate) use read::with_suggestion;
 pub use skill::{ShownSkills, Skill, Teacher};
 
@@ -297,6 +298,9 @@ pub struct Checkpoint {
 pub struct WarmStart {
     /// Tokens of the vocabulary that is trained.
     pub vocab_size: usize,
+    /// Where spaces go in it: `joined` to the word behind them (short texts; for environments with few names), or
+    /// `apart` (a word has the same tokens wherever it stands; for environments whose names have no end).
+    pub spaces: Spaces,
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Width of the gated feed-forward layer.

@@ -80,28 +80,8 @@ impl Recipe {
         if !self.policy.model.is_empty() && self.warm_start.is_some() {
             return fail("policy.model", "a [warm_start] makes its own policy; leave one of the two out");
         }
-        if self.environment.max_turns == 0 {
-            return fail("environment.max_turns", "an episode needs at least one turn");
-        }
-        let fraction = self.environment.fraction;
-        if !(fraction > 0.0 && fraction <= 1.0) {
-            return fail(
-                "environment.fraction",
-                "it is a share of the tasks: use a value above 0 and at most 1",
-            );
-        }
-        if fraction < 1.0 && self.environment.is_endless() {
-            return fail(
-                "environment.fraction",
-                "this environment makes games without end: only 1 has a meaning",
-            );
-        }
-        let search = &self.environment.search;
-        if search.questions.is_empty() != search.corpus.is_empty() {
-            return fail("environment.search", "give both questions and a corpus, or neither");
-        }
-        if search.passages == 0 || !(search.size > 0.0 && search.size <= 100.0) {
-            return fail("environment.search", "use at least 1 passage, and a size above 0 and at most 100");
+        if let Some((key, reason)) = self.environment.fault() {
+            return fail(key, reason);
         }
         if r.groups == 0 {
             return fail("rollout.groups", "a training step needs at least one task");

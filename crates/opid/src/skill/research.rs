@@ -109,7 +109,11 @@ pub fn read(t: &Trajectory, most: usize) -> Option<Analysis> {
                     ranked.push((fault as usize, number, right));
                 }
             }
-            None => ranked.push((10, number, turn.action.clone())),
+            // Of the right steps the one is critical by which the answer became known.
+            None if known.is_err() && path.follow(&pages).is_ok() => {
+                ranked.push((10, number, turn.action.clone()));
+            }
+            None => {}
         }
     }
     ranked.sort();

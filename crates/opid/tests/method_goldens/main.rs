@@ -1,5 +1,5 @@
 //! Advantages, losses, rewards, critical steps, routing, the reading of replies and actions, and prompts against recordings
-//! of the reference's own functions (`goldens/opid` of the shared folder; without it the trials are
+//! of the reference's own functions (`goldens/opid` and `goldens/search` of the shared folder; without it the trials are
 //! reported as ignored).
 //!
 //! The recordings are float32: tolerance rtol 2e-5, atol 2e-6, and 3e-4 for values that were divided
@@ -22,7 +22,7 @@ use crate::recordings::{Comparison, Outcome, recorded, recorded_file, shared};
 fn main() {
     let arguments = Arguments::from_args();
     type Check = fn(&Value, &mut Comparison) -> Outcome;
-    let checks: [(&str, &str, Check); 28] = [
+    let checks: [(&str, &str, Check); 29] = [
         ("advantages", "grpo", advantages::check_grpo),
         ("advantages", "rloo", advantages::check_rloo),
         ("advantages", "reinforce_plus_plus", advantages::check_reinforce),
@@ -47,6 +47,7 @@ fn main() {
         ("analyzer_flow", "", analyzers::check_flow),
         ("analyzer_prompt_facts", "", analyzers::check_question),
         ("projections", "", prompts::check_action),
+        ("search/projection", "", prompts::check_search_action),
         ("skill_injection", "", prompts::check_blocks),
         ("extras", "opid_schedule", advantages::check_schedule),
         ("extras", "memory_fetch", prompts::check_window),

@@ -36,6 +36,15 @@ pub fn check_action(case: &Value, comparison: &mut Comparison) -> Outcome {
     Outcome::Compared
 }
 
+/// Responses of search QA, with more of the odd ones.
+pub fn check_search_action(case: &Value, comparison: &mut Comparison) -> Outcome {
+    let action = Grammar::of("search").expect("search has a grammar").parse(text(&case["input"]), true);
+    let what = format!("of {:?}", text(&case["input"]));
+    comparison.same(&format!("action {what}"), &*action.command, text(&case["result"]));
+    comparison.same(&format!("valid {what}"), f64::from(u8::from(action.valid)), number(&case["valid"]));
+    Outcome::Compared
+}
+
 /// Words that the reference looks for, in its order.
 const TASKS: [&str; 4] = ["Your task is to:", "Your current task is:", "Your task is:", "Your question:"];
 const TURNS: [&str; 2] = ["Now it's your turn to", "Now it's your turn"];

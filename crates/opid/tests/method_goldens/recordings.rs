@@ -26,14 +26,21 @@ pub fn shared() -> PathBuf {
     std::env::var_os("OPID_SHARED").map_or(workspace.join("../shared"), PathBuf::from)
 }
 
-/// The file of a name in `goldens/opid` of the shared folder.
+/// The file of a name in `goldens/opid` of the shared folder; with a folder in front, JSON lines in that folder.
 pub fn recorded_file(name: &str) -> PathBuf {
-    shared().join("goldens/opid").join(format!("{name}.json"))
+    let folder = shared().join("goldens");
+    match name.contains('/') {
+        true => folder.join(format!("{name}.jsonl")),
+        false => folder.join(format!("opid/{name}.json")),
+    }
 }
 
 /// The cases of a function in a file; an empty name means all cases of the file.
 pub fn recorded(file: &str, function: &str) -> Result<Vec<Value>, Failed> {
     let text = std::fs::read_to_string(recorded_file(file))?;
+    if file.contains('/') {
+        return Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?);
+    }
     // Python writes half of a surrogate pair, which is no JSON; it stands in one recorded result.
     let document: Value =
         serde_json::from_str(&text.replace(" \\ud83d y\", \"step", " \\ufffd y\", \"step"))?;
