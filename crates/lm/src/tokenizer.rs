@@ -65,7 +65,7 @@ pub enum Spaces {
     #[default]
     Joined,
     /// Nowhere: a word has the same tokens wherever it stands, after a space, a tag or a bracket, so that words can be
-    /// copied which were never seen before. For environments whose names have no end.
+    /// copied which were never seen before. A capital letter begins a word (`LowArrow` is two). For environments whose names have no end.
     Apart,
 }
 
@@ -272,7 +272,7 @@ fn word_pattern(phrases: &[String], spaces: Spaces) -> String {
     }
     pattern.push_str(match spaces {
         Spaces::Joined => r" ?[A-Za-z]+ [0-9]+| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]|\s+(?!\S)|\s+",
-        Spaces::Apart => r"[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]|\s+",
+        Spaces::Apart => r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\sA-Za-z0-9]|\s+",
     });
     pattern
 }

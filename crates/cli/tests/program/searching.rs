@@ -1,6 +1,9 @@
 //! Search QA through the program: a made-up world, and questions from files.
 
-use crate::runs::{read, workplace};
+use std::path::Path;
+
+use crate::retrieval::Serving;
+use crate::runs::{read, timeless_metrics, workplace};
 use crate::{fed, json_lines, opid};
 
 /// Changes that make the small recipe one of search QA.
@@ -35,6 +38,44 @@ fn a_policy_learns_to_search_in_a_made_up_world() {
     assert!(kinds.keys().all(|kind| kind.starts_with("synth_")), "{kinds:?}");
 }
 
+/// The settings of a run on a world in files, its passages from a retriever.
+fn on_files(retriever: &str) -> String {
+    format!(
+        "environment={{ name = \"search\", max_turns = 4, search = {{ questions = \"world/questions\", passages = 1, \
+         {retriever} }} }}"
+    )
+}
+
+/// Trains the small recipe in a folder.
+fn train(folder: &Path, run: &str, environment: &str) -> crate::Result {
+    let mut changes = CHANGES;
+    changes[1] = environment;
+    opid(folder, &[&["train", "micro.toml", "--run", run][..], &changes].concat())
+}
+
+#[test]
+fn a_server_and_the_process_find_the_same_passages() {
+    let place = workplace();
+    let path = place.path();
+    let written = opid(path, &["generate", "--env", "search", "--size", "0.1", "--out", "world"]);
+    assert!(written.ok().contains("passages in world/corpus.jsonl"), "{}", written.out);
+    train(path, "own", &on_files("corpus = \"world/corpus.jsonl\"")).ok();
+
+    // Nobody listens: the run stops, and goes on once somebody does.
+    let nobody = "http://127.0.0.1:9/retrieve";
+    let asking =
+        |url: &str| on_files(&format!("retriever = \"http\", http = {{ urls = [\"{url}\"], attempts = 1 }}"));
+    let stopped = train(path, "asking", &asking(nobody));
+    for says in ["evaluation after step 0", "environment.search.max_failures", "Search error", "--resume"] {
+        assert!(stopped.refused().contains(says), "{says}: {}", stopped.err);
+    }
+    let server = Serving::start(path, "world/corpus.jsonl", &[]);
+    let config = path.join("asking/config.toml");
+    std::fs::write(&config, read(&config).replace(nobody, &server.url)).expect("a file");
+    opid(path, &["train", "--resume", "asking"]).ok();
+    assert_eq!(timeless_metrics(&path.join("asking")), timeless_metrics(&path.join("own")));
+}
+
 #[test]
 fn questions_and_passages_come_from_files() {
     let place = workplace();
@@ -55,8 +96,16 @@ fn questions_and_passages_come_from_files() {
         ("evaluation.split=test", "search has no split `test`; it has dev"),
         ("environment.search.corpus=none.jsonl", "cannot read the corpus none.jsonl"),
         ("environment.search.questions=none", "cannot read the questions of none"),
-        ("environment.search.corpus=", "both questions and a corpus"),
+        ("environment.search.corpus=", "name the passages"),
         ("environment.search.passages=0", "at least 1 passage"),
+        ("environment.search.retriever=http", "the servers have their own passages"),
+        ("environment.search.retriever=dense", "name an index"),
+        ("environment.search.retriever=bm52", "did you mean `bm25`?"),
+        ("environment.search.max_failures=2", "it is a share"),
+        (
+            "environment.search={ questions = \"questions\", retriever = \"http\", http = { urls = [\"here\"] } }",
+            "\"here\" is no address",
+        ),
         ("environment.search.stile=json", "did you mean `style`?"),
     ] {
         let refused = trained(&["--set", change]);

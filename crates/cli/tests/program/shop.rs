@@ -130,10 +130,16 @@ fn a_policy_is_trained_on_shopping() {
 }
 
 #[test]
-fn recipes_for_shopping_resolve() {
+fn recipes_for_shopping_and_searching_resolve() {
     let recipes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
-    for (name, says) in [("webshop-tiny", "products = 200"), ("webshop-qwen2.5-3b", "max_turns = 15")] {
+    for (name, says) in [
+        ("webshop-tiny", "products = 1000"),
+        ("webshop-qwen2.5-3b", "max_turns = 15"),
+        ("search-tiny", "retriever = \"bm25\""),
+        ("search-qwen2.5-3b", "retriever = \"http\""),
+    ] {
         let result = opid(&recipes, &["config", &format!("{name}.toml")]);
-        assert!(result.ok().contains(says) && result.ok().contains("name = \"webshop\""), "{}", result.out);
+        let environment = format!("name = \"{}\"", name.split('-').next().expect("a word"));
+        assert!(result.ok().contains(says) && result.ok().contains(&environment), "{}", result.out);
     }
 }

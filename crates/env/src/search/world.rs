@@ -25,7 +25,7 @@ const NAME: u64 = 1;
 const FACT: u64 = 2;
 const PAGE: u64 = 3;
 
-/// Words that names are made of: few, so that even a small vocabulary has them all.
+/// Parts of names: few, so that even a small vocabulary has them all.
 const FIRST: [&str; 64] = [
     "Amber", "Ashen", "Birch", "Black", "Bold", "Bright", "Broken", "Calm", "Cedar", "Clear", "Cold",
     "Copper", "Coral", "Crimson", "Dark", "Deep", "Distant", "Dry", "Early", "Eastern", "Elder", "Empty",
@@ -43,7 +43,7 @@ const SECOND: [&str; 64] = [
     "Tower", "Vale", "Well", "Willow", "Wolf", "Wood",
 ];
 
-/// Names that are tried before longer ones are made.
+/// Words that are tried before longer ones are made.
 const TRIES: usize = 64;
 
 /// How large a world is, and what it is drawn from.
@@ -97,10 +97,10 @@ impl Continent {
             let count = ((count as f64 * config.size).round() as usize).max(2);
             for i in 0..count {
                 let mut draw = Draw::new(&[config.seed, NAME, number, kind as u64, i as u64]);
-                // No two names have the same words.
-                let mut tried = (0..).map(|tried| words(number, tried, &mut draw));
-                let words = tried.find(|words| used.insert(words.clone())).expect("words without end");
-                things.push(Thing { name: name(kind, &words, &mut draw), kind, facts: Vec::new() });
+                // No two names have the same word.
+                let mut tried = (0..).map(|tried| word(number, tried, &mut draw));
+                let word = tried.find(|word| used.insert(word.clone())).expect("words without end");
+                things.push(Thing { name: name(kind, &word, &mut draw), kind, facts: Vec::new() });
             }
         }
         let of_kind = |wanted: Kind| -> Vec<usize> {
@@ -177,24 +177,25 @@ impl Continent {
 }
 
 /// A name for a thing of a kind.
-fn name(kind: Kind, words: &str, draw: &mut Draw) -> String {
+fn name(kind: Kind, word: &str, draw: &mut Draw) -> String {
     match kind {
-        Kind::Country | Kind::City | Kind::River | Kind::Person => words.to_owned(),
-        Kind::Organisation => format!("{words} Company"),
+        Kind::Country | Kind::City | Kind::River | Kind::Person => word.to_owned(),
+        Kind::Organisation => format!("{word} Company"),
         Kind::Film => {
             let about = ["Night", "Song", "Return", "House"][draw.below(4)];
-            format!("The {about} of {words}")
+            format!("The {about} of {word}")
         }
-        Kind::Book => format!("The {words}"),
+        Kind::Book => format!("The {word}"),
     }
 }
 
-/// Words of a name that a continent has and the other has not: both have all words, but a pair only one. The more names
-/// were tried in vain, the more words.
-fn words(continent: u64, tried: usize, draw: &mut Draw) -> String {
-    let (first, second) = (draw.below(FIRST.len()), draw.below(SECOND.len() / 2));
-    let second = 2 * second + (first + continent as usize) % 2;
-    let mut words = vec![FIRST[first], SECOND[second]];
-    words.extend((0..tried / TRIES).map(|_| SECOND[draw.below(SECOND.len())]));
-    words.join(" ")
+/// A word that a continent has and the other has not, put together from two: both continents have all parts, but a pair
+/// only one of them. The more words were tried in vain, the longer.
+fn word(continent: u64, tried: usize, draw: &mut Draw) -> String {
+    let (first, mut second) = (draw.below(FIRST.len()), draw.below(SECOND.len()));
+    while Draw::new(&[NAME, first as u64, second as u64]).bits() % 2 != continent % 2 {
+        second = (second + 1) % SECOND.len();
+    }
+    let more = (0..tried / TRIES).map(|_| SECOND[draw.below(SECOND.len())]);
+    [FIRST[first], SECOND[second]].into_iter().chain(more).collect()
 }

@@ -37,8 +37,17 @@ struct Group {
 const COMBINATIONS: usize = 12;
 /// Share of products that a customer asks for.
 const WANTED: f64 = 0.5;
-/// The most products: numbers have eight digits.
-pub const MOST_PRODUCTS: usize = 100_000_000;
+/// The most products: there are no more names for them.
+pub const MOST_PRODUCTS: usize = 25_000_000;
+
+/// Words that the first products are named by, so that a small vocabulary can spell their names.
+const WORDS: [&str; 64] = [
+    "MOON", "LAMP", "RAIN", "STAR", "WOLF", "BEAR", "FISH", "BIRD", "TREE", "LEAF", "ROSE", "FERN", "MOSS",
+    "REED", "SALT", "SAND", "ROCK", "CLAY", "IRON", "GOLD", "ZINC", "WIND", "SNOW", "HAIL", "MIST", "TIDE",
+    "WAVE", "REEF", "LAKE", "POND", "FORD", "HILL", "PEAK", "VALE", "GLEN", "MOOR", "PATH", "ROAD", "GATE",
+    "DOOR", "WALL", "ROOF", "BELL", "DRUM", "HARP", "HORN", "LUTE", "SONG", "TUNE", "BOOK", "PAGE", "WORD",
+    "CORD", "KNOT", "ROPE", "SAIL", "MAST", "DECK", "KEEL", "BUOY", "PIER", "DOCK", "QUAY", "CROW",
+];
 
 /// Beginnings and ends of brands.
 const BRANDS: [[&str; 12]; 2] = [
@@ -75,7 +84,7 @@ pub fn product(seed: u64, number: usize) -> Product {
     let description = if described { format!("{brand} makes {kind} with care.") } else { String::new() };
     let asked = draw.chance(WANTED).then(|| instruction(kind, &attributes, draw));
     Product {
-        asin: format!("B0{number:08}").into(),
+        asin: asin(number).into(),
         title: title.into(),
         description: description.into(),
         bullets,
@@ -100,6 +109,29 @@ pub fn product(seed: u64, number: usize) -> Product {
 /// A number of products; the same seed gives the first ones again, however many there are.
 pub fn products(seed: u64, count: usize) -> Vec<Product> {
     (0..count).map(|number| product(seed, number)).collect()
+}
+
+/// The name by which a product is asked for, different for every number below [`MOST_PRODUCTS`]: two words, and where
+/// these are used up, a word and a number.
+fn asin(number: usize) -> String {
+    let pairs = WORDS.len() * WORDS.len();
+    match number < pairs {
+        // Neighbors differ in both words: an odd factor reaches every pair once.
+        true => {
+            let pair = number * 2531 % pairs;
+            format!("B0{}{}", WORDS[pair / WORDS.len()], WORDS[pair % WORDS.len()])
+        }
+        false => {
+            let (word, rest) = (number % WORDS.len(), number / WORDS.len());
+            // A digit first, so that it is no word, then digits of base 36.
+            let digit = |place: u32| {
+                char::from_digit((rest / 36_usize.pow(place) % 36) as u32, 36)
+                    .expect("a digit")
+                    .to_ascii_uppercase()
+            };
+            format!("B0{}{}{}{}{}", WORDS[word], rest / 46_656, digit(2), digit(1), digit(0))
+        }
+    }
 }
 
 /// Words with a capital letter each.
@@ -214,5 +246,24 @@ fn pricing(price: Price) -> String {
     match price.high {
         Some(high) => format!("${:.2} - ${high:.2}", price.low),
         None => format!("${:.2}", price.low),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_of_products_differ() {
+        let last = MOST_PRODUCTS - 1;
+        let numbers = (0..60_000).chain((60_000..last).step_by(9_973)).chain([last]);
+        let mut seen = HashSet::new();
+        for number in numbers {
+            let asin = asin(number);
+            assert!(asin.len() == 10 && asin.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()));
+            assert!(seen.insert(asin), "{number}");
+        }
     }
 }
