@@ -46,11 +46,13 @@ fn on_files(retriever: &str) -> String {
     )
 }
 
-/// Trains the small recipe in a folder.
+/// Trains the small recipe in a folder, long enough that its policy searches.
 fn train(folder: &Path, run: &str, environment: &str) -> crate::Result {
     let mut changes = CHANGES;
     changes[1] = environment;
-    opid(folder, &[&["train", "micro.toml", "--run", run][..], &changes].concat())
+    let longer =
+        ["--set", "warm_start.stages=[{ updates = 60, episodes = 4, warmup = 5, learning_rate = 1e-2 }]"];
+    opid(folder, &[&["train", "micro.toml", "--run", run][..], &changes, &longer].concat())
 }
 
 #[test]
@@ -60,6 +62,10 @@ fn a_server_and_the_process_find_the_same_passages() {
     let written = opid(path, &["generate", "--env", "search", "--size", "0.1", "--out", "world"]);
     assert!(written.ok().contains("passages in world/corpus.jsonl"), "{}", written.out);
     train(path, "own", &on_files("corpus = \"world/corpus.jsonl\"")).ok();
+    let shown = read(&path.join("own/metrics.jsonl"));
+    let searched =
+        json_lines(&shown).iter().any(|line| line["invalid"].as_f64().is_some_and(|share| share < 1.0));
+    assert!(searched, "{shown}");
 
     // Nobody listens: the run stops, and goes on once somebody does.
     let nobody = "http://127.0.0.1:9/retrieve";

@@ -73,24 +73,24 @@ impl Relation {
         })
     }
 
-    /// Sentences that say it: `{s}` is the thing, `{o}` what it is led to. What stands before and behind `{o}` tells
-    /// it from every other sentence.
+    /// Sentences that say it: `{s}` is the thing, `{o}` what it is led to. What stands before `{o}` tells it from every
+    /// other sentence; it stands right before, so that a small model can find it.
     pub fn sentences(self) -> [&'static str; 2] {
         match self {
-            Capital => ["The capital of {s} is {o}.", "{s} is governed from its capital {o}."],
-            Country => ["{s} is a city in {o}.", "The city of {s} belongs to {o}."],
-            River => ["{s} lies on the river {o}.", "The river {o} flows through {s}."],
-            Founded => ["{s} was founded in {o}.", "The foundation of {s} dates from {o}."],
-            Seat => ["{s} has its seat in {o}.", "The seat of {s} is {o}."],
-            Founder => ["{s} was founded by {o}.", "The founder of {s} was {o}."],
-            BornIn => ["{s} was born in the city of {o}.", "The birthplace of {s} is {o}."],
-            Born => ["{s} was born in the year {o}.", "The year of birth of {s} is {o}."],
-            Mother => ["The mother of {s} is {o}.", "{s} is a child of {o}."],
+            Capital => ["{s} has its capital in {o}.", "{s} is governed from {o}."],
+            Country => ["{s} is a city in {o}.", "{s} belongs to the country of {o}."],
+            River => ["{s} lies on the river {o}.", "{s} stands by the waters of {o}."],
+            Founded => ["{s} was founded in {o}.", "{s} dates from {o}."],
+            Seat => ["{s} has its seat in {o}.", "{s} has its main office in {o}."],
+            Founder => ["{s} was founded by {o}.", "{s} was set up by {o}."],
+            BornIn => ["{s} was born in the city of {o}.", "{s} comes from {o}."],
+            Born => ["{s} was born in the year {o}.", "{s} came into the world in {o}."],
+            Mother => ["{s} is a child of {o}.", "{s} has for a mother {o}."],
             Employer => ["{s} works for {o}.", "{s} is employed by {o}."],
-            Director => ["{s} is a film directed by {o}.", "The film {s} was directed by {o}."],
-            Star => ["{s} stars {o}.", "The main part in {s} is played by {o}."],
-            Author => ["{s} is a book by {o}.", "The book {s} was written by {o}."],
-            Appeared => ["{s} appeared in {o}.", "The year of {s} is {o}."],
+            Director => ["{s} is a film directed by {o}.", "{s} was filmed by {o}."],
+            Star => ["{s} stars {o}.", "{s} has its main part played by {o}."],
+            Author => ["{s} is a book by {o}.", "{s} was written by {o}."],
+            Appeared => ["{s} appeared in {o}.", "{s} came out in {o}."],
         }
     }
 
