@@ -65,8 +65,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn write_questions(args: &Args) -> anyhow::Result<()> {
     ensure!(
-        args.size > 0.0 && args.size <= 40.0,
-        "--size {}; give a number above 0, at most 40: there are no more names",
+        args.size > 0.0 && args.size <= 100.0,
+        "--size {}; give a number above 0, at most 100",
         args.size
     );
     let config =

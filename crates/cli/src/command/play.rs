@@ -10,6 +10,7 @@ use opid_env::catalog::{self, Options};
 use opid_env::environment::{Episode, Task};
 use opid_env::household::HouseholdConfig;
 use opid_env::search::library::SearchConfig;
+use opid_env::search::world::WorldConfig;
 use opid_env::webshop::{Manner, SEARCH, ShopConfig, Style};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ pub struct Args {
     /// Number of the game in its split, from 0.
     #[arg(long, default_value_t = 0)]
     index: usize,
-    /// household, webshop: number of the world of games, or of the products that are made up.
+    /// Number of the world that is made up: of games, products or questions.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// household: fewest and most receptacles of a room; 0,0 makes rooms of real size.
@@ -82,6 +83,7 @@ fn task(args: &Args) -> anyhow::Result<Arc<dyn Task>> {
     let search = SearchConfig {
         questions: args.questions.clone(),
         corpus: args.corpus.clone(),
+        world: WorldConfig { seed: args.seed, ..WorldConfig::default() },
         ..SearchConfig::default()
     };
     let source =
@@ -256,7 +258,7 @@ fn entertain(mut session: Session, mut input: impl BufRead, mut out: impl Write)
             }
             said if asks => {
                 session.act(&inquire(said));
-                writeln!(out, "{}", session.episode.observation().trim())?;
+                writeln!(out, "{}", plain(session.episode.observation()))?;
             }
             said => match choose(said, &session.episode.admissible()) {
                 Ok(action) => {
@@ -272,6 +274,13 @@ fn entertain(mut session: Session, mut input: impl BufRead, mut out: impl Write)
         (false, true) => writeln!(out, "\nNot won: the end, with a score of {:.2}.", session.score),
         (false, false) => writeln!(out, "\nNot won: the {} actions are used up.", session.step),
     }
+}
+
+/// What was found, for a person: without the tags around it.
+fn plain(observation: &str) -> &str {
+    let text = observation.trim();
+    let inside = text.strip_prefix("<information>").and_then(|rest| rest.strip_suffix("</information>"));
+    inside.unwrap_or(text).trim()
 }
 
 /// What was said as a search or an answer, unless it has its tags already.
