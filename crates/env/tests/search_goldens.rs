@@ -4,8 +4,10 @@
 use std::path::PathBuf;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use opid_env::environment::Task;
 use opid_env::search::answer::{blocks, exact_match, holds, last, normalize};
 use opid_env::search::dataset::read;
+use opid_env::search::library::{Questions, SearchConfig};
 use opid_env::search::observation::{Style, information, listing, tool_json};
 use serde_json::Value;
 
@@ -36,7 +38,45 @@ fn main() {
         let absent = !path.exists();
         trials.push(Trial::test(file, move || tabled(&path)).with_ignored_flag(absent));
     }
+    for (name, questions, count) in [
+        ("hotpot100", "hotpot100_questions", 100),
+        ("musique100", "musique100_questions", 100),
+        ("2wiki", "2wiki_questions_matched", 1417),
+    ] {
+        let absent = !data().join(format!("{name}_corpus.jsonl")).exists();
+        let trial = move || opened(name, questions, count);
+        trials.push(Trial::test(format!("data::{name}"), trial).with_ignored_flag(absent));
+    }
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// The folder of real questions and passages.
+fn data() -> PathBuf {
+    folder().join("../../data/search")
+}
+
+/// Real questions and passages are one environment, in which an episode is played with the question as its query.
+fn opened(name: &str, questions: &str, count: usize) -> Result<(), Failed> {
+    let place = tempfile::tempdir()?;
+    std::fs::copy(data().join(format!("{questions}.jsonl")), place.path().join("test.jsonl"))?;
+    let config = SearchConfig {
+        questions: Some(place.path().to_owned()),
+        corpus: Some(data().join(format!("{name}_corpus.jsonl"))),
+        ..SearchConfig::default()
+    };
+    let all = Questions::open(config, None)?;
+    let all = all.split("test")?;
+    same("questions", all.len(), count)?;
+    let mut found = 0;
+    for question in all {
+        let mut episode = question.clone().start();
+        let shown = episode.step(&format!("<search>{}</search>", question.text)).observation;
+        found += usize::from(shown.contains("Doc 3: "));
+        let told = episode.step(&format!("<answer>{}</answer>", question.answers[0]));
+        same("won", (told.won, told.done), (true, true))?;
+    }
+    same("questions that find passages", found, count)?;
+    Ok(())
 }
 
 /// Compares every line of a file; the first failures are shown.
