@@ -13,4 +13,5 @@ pub mod model;
 pub mod optimizer;
 pub mod parameters;
 pub mod sampling;
+pub mod storage;
 pub mod tokenizer;

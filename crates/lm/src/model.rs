@@ -10,6 +10,7 @@ use crate::error::LoadError;
 use crate::kernels::attention::Heads;
 use crate::kernels::tile::Precision;
 use crate::parameters::Parameters;
+use crate::storage::{Disk, Storage};
 
 /// Architecture, layout and parameters.
 #[derive(Clone, Debug)]
@@ -74,12 +75,26 @@ impl Model {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, folder: &Path, dtype: StoredDtype, text: Option<&TextFiles>) -> Result<(), LoadError> {
+        self.save_to(&Disk, folder, dtype, text)
+    }
+
+    /// The same through a given [`Storage`].
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save_to(
+        &self,
+        storage: &dyn Storage,
+        folder: &Path,
+        dtype: StoredDtype,
+        text: Option<&TextFiles>,
+    ) -> Result<(), LoadError> {
         let tensors = self
             .layout
             .tensors
             .iter()
             .map(|t| (t.name.clone(), t.shape.clone(), &self.weights[t.range.clone()]));
-        checkpoint::write_folder(folder, &self.config, tensors, dtype, text)
+        checkpoint::write_folder(storage, folder, &self.config, tensors, dtype, text)
     }
 
     /// Head counts and width.

@@ -1,13 +1,14 @@
 //! AdamW (Loshchilov and Hutter 2019) with global-norm clipping, over flat vectors.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use multiversion::multiversion;
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
+use crate::checkpoint::write_tensors;
 use crate::kernels::math;
+use crate::storage::{Storage, replace};
 
 /// Floats per piece of work.
 const PIECE: usize = 1 << 14;
@@ -60,7 +61,7 @@ impl Moment {
         }
     }
 
-    fn view(&self) -> Result<TensorView<'_>, safetensors::SafeTensorError> {
+    fn view(&self) -> Result<TensorView<'_>, SafeTensorError> {
         match self {
             Moment::F32(x) => TensorView::new(Dtype::F32, vec![x.len()], bytemuck::cast_slice(x)),
             Moment::Bf16(x) => TensorView::new(Dtype::BF16, vec![x.len()], bytemuck::cast_slice(x)),
@@ -200,13 +201,16 @@ impl AdamW {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), MomentsError> {
+    pub fn save(&self, storage: &dyn Storage, path: &Path) -> Result<(), MomentsError> {
         let fail = |reason: String| MomentsError { path: path.to_owned(), reason };
         let tensors = [("m", self.m.view()), ("v", self.v.view())].into_iter();
         let tensors: Result<Vec<_>, _> = tensors.map(|(name, view)| Ok((name, view?))).collect();
-        let tensors = tensors.map_err(|e: safetensors::SafeTensorError| fail(e.to_string()))?;
-        let metadata = HashMap::from([("steps".to_owned(), self.steps.to_string())]);
-        safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| fail(e.to_string()))
+        let tensors = tensors.map_err(|e: SafeTensorError| fail(e.to_string()))?;
+        let steps = self.steps.to_string();
+        let written = replace(storage, path, &mut |path| {
+            write_tensors(path, tensors.iter().map(|(name, view)| (*name, view)), ("steps", &steps))
+        });
+        written.map_err(|error| fail(format!("cannot be written: {error}")))
     }
 
     /// Reads what [`save`](Self::save) wrote for a model of `len` parameters.

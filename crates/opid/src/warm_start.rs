@@ -5,6 +5,7 @@
 //! instruction-tuned model follows advice too. Without that, skills could not tell a good response from
 //! a bad one, and there would be nothing to distil.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use opid_env::environment::{Slips, Task};
@@ -165,7 +166,7 @@ struct Branch {
     response: Vec<u32>,
 }
 
-/// Supervised training of `model` on expert episodes, stage after stage.
+/// Supervised training of `model` on expert episodes, stage after stage, unless `progress` breaks it off.
 ///
 /// # Errors
 /// The tasks cannot be had, or a prompt or the tokenizer fails.
@@ -175,8 +176,8 @@ pub fn train(
     tasks: &Tasks,
     stages: &[Stage],
     recipe: &Recipe,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), WarmStartError> {
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, WarmStartError> {
     let mut workspace = Workspace::new(model).recomputing(recipe.optimizer.recompute);
     let mut grad = vec![0.0; model.len()];
     let mut first = 0;
@@ -220,7 +221,7 @@ pub fn train(
                 let scale = (GRAD_CLIP / norm.max(1e-12)).min(1.0);
                 optimizer.step(&mut model.weights, &grad, lr as f32, scale as f32);
             }
-            progress(Progress {
+            let told = progress(Progress {
                 stage: number,
                 update: update + 1,
                 updates: stage.updates,
@@ -228,9 +229,12 @@ pub fn train(
                 tokens,
                 truncated_prompts,
             });
+            if told.is_break() {
+                return Ok(told);
+            }
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Makes the example of one task from a disturbed expert's episode.

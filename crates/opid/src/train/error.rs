@@ -1,10 +1,14 @@
 //! Why a run cannot go on.
 
+use std::path::PathBuf;
+
 use opid_lm::error::LoadError;
 
 use crate::dialogue::DialogueError;
+use crate::memory::MemoryError;
 use crate::policy::PolicyError;
 use crate::probe::ProbeError;
+use crate::rollout::SampleError;
 use crate::run::RunError;
 use crate::skill::analyzer::StopError;
 use crate::skill::bank::NoSkill;
@@ -38,6 +42,46 @@ pub enum TrainError {
     /// The run folder.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Episodes.
+    #[error(transparent)]
+    Sampling(SampleError),
+    /// The machine is too small.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A stop was asked for.
+    #[error("interrupted {}: opid train --resume {}", match .saved {
+        Some(steps) => format!("after {steps} steps, which are saved; to go on"),
+        None => "before the starting policy was saved; to begin again".to_owned(),
+    }, .run.display())]
+    Interrupted {
+        /// The run's folder.
+        run: PathBuf,
+        /// Training steps that are saved.
+        saved: Option<u64>,
+    },
+    /// A stop was asked for in supervised training.
+    #[error(
+        "interrupted before the policy was saved: remove {}, which holds only the log, and begin again", .run.display()
+    )]
+    NotTrained {
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// Training does not go on.
+    #[error(
+        "step {step}: {skipped} updates of this run were skipped because their gradient or a log-probability was not a \
+         finite number, more than optimizer.max_skipped = {most}; the policy is saved as the other updates made it. \
+         Usually optimizer.learning_rate is too high: begin again with a lower one, from an earlier checkpoint \
+         (policy.model), or raise optimizer.max_skipped in config.toml and go on with --resume"
+    )]
+    NotFinite {
+        /// Training step.
+        step: u64,
+        /// Updates skipped.
+        skipped: usize,
+        /// The number allowed.
+        most: usize,
+    },
     /// Skills do not make the starting policy better.
     #[error(
         "a good episode skill lifts the starting policy's success from {plain:.2} to {skill:.2}, less than \
@@ -146,9 +190,24 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Whether the policy is still that of the step before.
+    /// Whether nothing failed: a stop was asked for.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, TrainError::Interrupted { .. } | TrainError::NotTrained { .. })
+    }
+
+    /// Whether the policy is still that of the last step that is in the metrics.
     pub(super) fn leaves_policy(&self) -> bool {
-        use TrainError::{Analysis, Coverage, Share, Stopped, TooLong};
-        matches!(self, Stopped { .. } | Analysis { .. } | Coverage { .. } | Share { .. } | TooLong { .. })
+        use TrainError::{Analysis, Coverage, Interrupted, NotFinite, Sampling, Share, Stopped, TooLong};
+        matches!(
+            self,
+            Stopped { .. }
+                | Analysis { .. }
+                | Coverage { .. }
+                | Share { .. }
+                | TooLong { .. }
+                | Sampling(_)
+                | Interrupted { .. }
+                | NotFinite { .. }
+        )
     }
 }
