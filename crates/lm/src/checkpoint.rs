@@ -107,6 +107,12 @@ impl Weights {
         self.entries.keys().map(String::as_str)
     }
 
+    /// The number formats of all tensors, each once.
+    pub fn dtypes(&self) -> Vec<String> {
+        let names = self.entries.values().map(|entry| format!("{:?}", entry.dtype).to_lowercase());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
     /// The shape of a tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize], LoadError> {
         Ok(&self.entry(name)?.shape)

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use crate::checkpoint::write_tensors;
+use crate::error::LoadError;
 use crate::kernels::math;
 use crate::storage::{Storage, replace};
 
@@ -186,7 +187,7 @@ impl AdamW {
     }
 }
 
-/// Stored moments that cannot be written or used.
+/// Stored moments that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {reason}")]
 pub struct MomentsError {
@@ -201,16 +202,16 @@ impl AdamW {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, storage: &dyn Storage, path: &Path) -> Result<(), MomentsError> {
-        let fail = |reason: String| MomentsError { path: path.to_owned(), reason };
-        let tensors = [("m", self.m.view()), ("v", self.v.view())].into_iter();
-        let tensors: Result<Vec<_>, _> = tensors.map(|(name, view)| Ok((name, view?))).collect();
-        let tensors = tensors.map_err(|e: SafeTensorError| fail(e.to_string()))?;
+    pub fn save(&self, storage: &dyn Storage, path: &Path) -> Result<(), LoadError> {
         let steps = self.steps.to_string();
         let written = replace(storage, path, &mut |path| {
-            write_tensors(path, tensors.iter().map(|(name, view)| (*name, view)), ("steps", &steps))
+            let views = [("m", self.m.view()), ("v", self.v.view())].into_iter();
+            let views: Result<Vec<_>, SafeTensorError> =
+                views.map(|(name, view)| Ok((name, view?))).collect();
+            let views = views.map_err(|error| std::io::Error::other(error.to_string()))?;
+            write_tensors(path, views, ("steps", &steps))
         });
-        written.map_err(|error| fail(format!("cannot be written: {error}")))
+        written.map_err(|source| LoadError::Write { path: path.to_owned(), source })
     }
 
     /// Reads what [`save`](Self::save) wrote for a model of `len` parameters.

@@ -12,6 +12,8 @@ pub mod dialogue;
 mod digest;
 pub mod evaluate;
 pub mod experiment;
+pub mod export;
+pub mod inspect;
 pub mod interrupt;
 pub mod layout;
 pub mod log;

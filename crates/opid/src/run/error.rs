@@ -38,6 +38,12 @@ pub enum RunError {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder that is to be made.
+    #[error("{path} is there already, and not empty: name another folder")]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+    },
     /// There is nothing to continue.
     #[error(
         "{path} has no complete checkpoint: it stopped before its starting policy was saved; opid train --resume \

@@ -26,7 +26,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The metrics of a run without what a clock measured.
-fn metrics(run: &Path) -> Vec<Value> {
+pub fn metrics(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).expect("JSON");
