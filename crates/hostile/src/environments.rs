@@ -105,7 +105,8 @@ fn act(environment: &'static str, bytes: &[u8]) {
 }
 
 fn household_actions() -> Vec<Vec<u8>> {
-    let lines = ["go to drawer 1\nopen drawer 1\ntake mug 1 from drawer 1", "look\ninventory\nhelp", "examine bed 1"];
+    let lines =
+        ["go to drawer 1\nopen drawer 1\ntake mug 1 from drawer 1", "look\ninventory\nhelp", "examine bed 1"];
     lines.map(|line| line.as_bytes().to_vec()).into()
 }
 

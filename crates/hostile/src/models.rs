@@ -46,7 +46,8 @@ fn texts_of_model() -> &'static TextFiles {
     static TEXTS: OnceLock<TextFiles> = OnceLock::new();
     TEXTS.get_or_init(|| {
         let words = ["go to drawer 1", "open drawer 1", "take mug 1 from drawer 1"].map(str::to_owned);
-        let tokenizer = Tokenizer::train(words.into_iter().cycle().take(30), 300, &[], &["<|end|>", "<action>"]);
+        let tokenizer =
+            Tokenizer::train(words.into_iter().cycle().take(30), 300, &[], &["<|end|>", "<action>"]);
         let json = tokenizer.and_then(|tokenizer| tokenizer.to_json()).expect("a tokenizer");
         TextFiles::new(json, ChatTemplate::compact().source().to_owned(), "<|end|>", 64)
     })
@@ -139,7 +140,11 @@ fn tokens(bytes: &[u8]) {
 }
 
 fn texts() -> Vec<Vec<u8>> {
-    let texts = ["go to drawer 1 and take mug 1", "<|end|>\u{e9}\u{10ffff} \n\n\t  12345 don't", "<action>x</action>"];
+    let texts = [
+        "go to drawer 1 and take mug 1",
+        "<|end|>\u{e9}\u{10ffff} \n\n\t  12345 don't",
+        "<action>x</action>",
+    ];
     texts.map(|text| text.as_bytes().to_vec()).into()
 }
 

@@ -45,7 +45,8 @@ fn faiss(bytes: &[u8]) {
 fn faiss_files() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().expect("a folder");
     let vectors: Vec<f32> = (0..24).map(|i| i as f32 / 10.0).collect();
-    let kinds = [(Metric::InnerProduct, Storage::F32), (Metric::L2, Storage::F32), (Metric::L2, Storage::F16)];
+    let kinds =
+        [(Metric::InnerProduct, Storage::F32), (Metric::L2, Storage::F32), (Metric::L2, Storage::F16)];
     let file = |(metric, storage)| {
         let path = folder.path().join("vectors.index");
         let mut writer = FlatWriter::create(&path, 4, metric, storage).expect("an index");

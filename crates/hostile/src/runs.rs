@@ -144,7 +144,9 @@ fn metric_files() -> Vec<Vec<u8>> {
 }
 
 fn trajectories(bytes: &[u8]) {
-    in_folder("kept/trajectories/step_000001.jsonl.gz", bytes, |folder| drop(stored(&folder.join("kept"), 1)));
+    in_folder("kept/trajectories/step_000001.jsonl.gz", bytes, |folder| {
+        drop(stored(&folder.join("kept"), 1))
+    });
 }
 
 fn trajectory_files() -> Vec<Vec<u8>> {

@@ -5,6 +5,7 @@
 //! The same numbers are the same inputs. A failure names its target and number, and writes the input to a file.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -98,6 +99,19 @@ fn check(target: &Target, first: u64, executions: u64) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Every target is a program of the folder `fuzz`.
+fn listed() -> Result<(), Failed> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/Cargo.toml");
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let lines = text.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    let listed: BTreeSet<&str> = lines.filter(|name| *name != "opid-fuzz").collect();
+    let there: BTreeSet<&str> = targets().iter().map(|target| target.name).collect();
+    match listed == there {
+        true => Ok(()),
+        false => Err(format!("fuzz/Cargo.toml lists {listed:?}, not {there:?}").into()),
+    }
+}
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Sizes of allocations are the program's.
@@ -108,5 +122,6 @@ fn main() -> ExitCode {
         let share = (executions as f64 / shares / target.cost as f64).ceil() as u64;
         Trial::test(target.name, move || check(&target, first, share))
     });
+    let trials = trials.chain([Trial::test("all_are_listed", listed)]);
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

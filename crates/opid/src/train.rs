@@ -144,11 +144,17 @@ struct Run<'a> {
 }
 
 /// The analyzer of a run in a folder, if its algorithm uses one.
-fn open_analyzer(recipe: &Recipe, path: &Path) -> Result<Option<Arc<dyn Analyzer>>, StopError> {
-    Ok(match recipe.algorithm.teaches(&recipe.skill) {
-        false => None,
-        true => Some(analyzer::open(recipe, Some(path))?.into()),
-    })
+fn open_analyzer(
+    recipe: &Recipe,
+    path: &Path,
+    control: &Control,
+) -> Result<Option<Arc<dyn Analyzer>>, StopError> {
+    if !recipe.algorithm.teaches(&recipe.skill) {
+        return Ok(None);
+    }
+    let mut analyzer = analyzer::open(recipe, Some(path))?;
+    analyzer.heed(&control.interrupt);
+    Ok(Some(analyzer.into()))
 }
 
 /// The bank of a recipe that shows its skills to the policy, in training or in evaluations.
@@ -179,7 +185,7 @@ fn begin(
 ) -> Result<Outcome, TrainError> {
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
     let panel = tasks.panel(&recipe.evaluation.split, recipe.evaluation.games)?;
-    let (analyzer, bank) = (open_analyzer(recipe, path)?, open_bank(recipe)?);
+    let (analyzer, bank) = (open_analyzer(recipe, path, control)?, open_bank(recipe)?);
     let given = Path::new(&recipe.policy.model);
     if recipe.warm_start.is_none() && given.is_dir() {
         memory::check(&ModelConfig::from_folder(given)?, recipe)?;
@@ -254,7 +260,7 @@ pub fn resume(
     let folder = RunFolder::reopen(path, last.step, control.storage.clone())?;
     let log = Log::read(path)?;
     observe(Event::Resumed { step: last.step, passed_over: &last.passed_over });
-    let (analyzer, bank) = (open_analyzer(recipe, path)?, open_bank(recipe)?);
+    let (analyzer, bank) = (open_analyzer(recipe, path, control)?, open_bank(recipe)?);
     let mut run = Run {
         recipe,
         tasks,
@@ -303,9 +309,9 @@ impl Run<'_> {
                 self.save(learnt)?;
             }
             self.folder.finish()?;
-            return Err(match error {
-                TrainError::Interrupted { run, .. } => TrainError::Interrupted { run, saved: Some(learnt) },
-                error => error,
+            return Err(match error.is_interrupt() {
+                true => TrainError::Interrupted { run: self.folder.path().to_owned(), saved: Some(learnt) },
+                false => error,
             });
         }
         let at = |step: u64| self.evaluations.iter().filter(move |e| e.step == step).cloned().collect();

@@ -12,6 +12,7 @@ use crate::rollout::SampleError;
 use crate::run::RunError;
 use crate::skill::analyzer::StopError;
 use crate::skill::bank::NoSkill;
+use crate::skill::openai::OpenAiError;
 use crate::tasks::TasksError;
 use crate::warm_start::WarmStartError;
 
@@ -192,7 +193,12 @@ pub enum TrainError {
 impl TrainError {
     /// Whether nothing failed: a stop was asked for.
     pub fn is_interrupt(&self) -> bool {
-        matches!(self, TrainError::Interrupted { .. } | TrainError::NotTrained { .. })
+        matches!(
+            self,
+            TrainError::Interrupted { .. }
+                | TrainError::NotTrained { .. }
+                | TrainError::Stopped { reason: StopError::OpenAi(OpenAiError::Interrupted), .. }
+        )
     }
 
     /// Whether the policy is still that of the last step that is in the metrics.
