@@ -19,7 +19,7 @@ pub fn catch() -> anyhow::Result<Interrupt> {
             std::process::exit(i32::from(INTERRUPTED));
         }
         shared.set();
-        eprintln!("stopping at the next clean place, and saving; again to stop at once");
+        eprintln!("stopping at the next clean place; again to stop at once");
     };
     ctrlc::set_handler(handler)
         .context("cannot catch interrupts, which would lose what was learnt since a checkpoint")?;

@@ -61,9 +61,10 @@ impl Model {
     pub fn open(folder: &Path, precision: Precision) -> Result<Self, LoadError> {
         let config = ModelConfig::from_folder(folder)?;
         let layout = Parameters::new(&config);
-        let mut weights = vec![0.0; layout.len];
         let file = Weights::open(folder)?;
+        // Before memory is asked for: a damaged config.json may want any amount.
         file.check(&config)?;
+        let mut weights = vec![0.0; layout.len];
         for t in &layout.tensors {
             file.read_into(&t.name, &t.shape, &mut weights[t.range.clone()])?;
         }

@@ -220,7 +220,10 @@ impl AdamW {
     /// The file cannot be read, is damaged, or belongs to a model of another size.
     pub fn load(path: &Path, len: usize, config: AdamWConfig) -> Result<Self, MomentsError> {
         let fail = |reason: String| MomentsError { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        let file = std::fs::File::open(path).map_err(|e| fail(e.to_string()))?;
+        // SAFETY: the map is read-only, and nobody writes to the files of a checkpoint once they are there. Read as a
+        // whole, the file would be in memory twice.
+        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| fail(e.to_string()))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
         let steps = header.metadata().as_ref().and_then(|m| m.get("steps")?.parse().ok());
         let steps = steps.ok_or_else(|| fail("the number of steps is missing".into()))?;

@@ -115,7 +115,7 @@ fn inspect_run(path: &Path) -> Result<Inspection, RunError> {
     faults.extend(models.iter().filter_map(broken));
     let saved = models.iter().filter(|model| model.fault.is_none()).filter_map(|model| model.step).max();
     if saved.is_none() {
-        faults.push("no checkpoint is whole: opid train --resume begins the run again".to_owned());
+        faults.push("no checkpoint is whole".to_owned());
     }
     let stored = if path.join("trajectories").is_dir() { stored_steps(path)? } else { Vec::new() };
     for &step in &stored {

@@ -85,8 +85,8 @@ pub enum SampleError {
     /// The model is broken.
     #[error(
         "the policy's scores of the next token are not finite numbers (task {task}, turn {turn}): its weights are \
-         damaged or have grown without bound. Look at grad_norm and kl in metrics.jsonl; begin again from an earlier \
-         checkpoint (policy.model) with a lower optimizer.learning_rate"
+         damaged or have grown without bound. Look at grad_norm and kl in metrics.jsonl; in training, set a lower \
+         optimizer.learning_rate in the run's config.toml and go on from the last checkpoint with --resume"
     )]
     NotFinite {
         /// The task.

@@ -8,6 +8,7 @@ use opid_env::environment::Task;
 use opid_lm::checkpoint::TextFiles;
 use opid_lm::config::ModelConfig;
 use opid_lm::storage::{Disk, Storage};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 mod error;
@@ -26,9 +27,7 @@ use crate::policy::starting_policy;
 use crate::probe::{Probe, ProbeError, probe};
 use crate::recipe::{Recipe, ShownSkills, WarmStart};
 use crate::rollout::{Group, SampleError, Settings};
-use crate::run::{
-    Fault, RunError, RunFolder, Snapshot, exact_model, has_checkpoint, last_checkpoint, start_of,
-};
+use crate::run::{Fault, RunError, RunFolder, Snapshot, begun, exact_model, last_checkpoint, start_of};
 use crate::skill::analyzer::{self, Analyzer, StopError};
 use crate::skill::bank::Bank;
 use crate::tasks::Tasks;
@@ -237,8 +236,9 @@ pub fn resume(
     control: &Control,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, TrainError> {
-    // A folder of a later checkpoint needs the starting policy beside it; without any, nothing is lost.
-    if !has_checkpoint(path) {
+    // Where one was finished once, and is damaged, nothing is written over it.
+    let checkpoints = path.join("checkpoints");
+    if !checkpoints.is_dir() || begun(&checkpoints)?.is_empty() {
         return begin(recipe, path, control, observe);
     }
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
@@ -371,8 +371,12 @@ impl Run<'_> {
     }
 
     /// Begins to write a checkpoint, and then removes old ones.
-    fn save(&mut self, step: u64) -> Result<(), RunError> {
+    fn save(&mut self, step: u64) -> Result<(), TrainError> {
         let start = Instant::now();
+        // It would take the place of one that is good.
+        if !self.learner.policy.weights.par_iter().all(|weight| weight.is_finite()) {
+            return Err(TrainError::Broken { step });
+        }
         // Of the checkpoint before it must be known whether it is there.
         self.folder.finish()?;
         let learner = &self.learner;

@@ -1,5 +1,6 @@
 //! Runs that are killed, interrupted, looked into and exported.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -168,6 +169,18 @@ fn a_folder_is_looked_into_and_exported() {
     let facts = |args: &[&str]| -> Value { serde_json::from_str(&opid(place, args).out).expect("JSON") };
     assert_eq!(facts(&["inspect", "run", "--json"])["run"]["saved"], 3);
 
+    // The last checkpoint stays, the best (of equals the later), and the start.
+    let evaluated = timeless_metrics(&place.join("run")).into_iter().filter_map(|line| {
+        let evaluation = line.get("evaluation").filter(|e| e["temperature"] == 1.0 && e["step"] != 0)?;
+        Some((evaluation["report"]["overall"]["won"].as_u64()?, evaluation["step"].as_u64()?))
+    });
+    let best = evaluated.max().expect("an evaluation").1;
+    let stay: BTreeSet<String> = [0, 3, best].map(|step| format!("step_{step}")).into();
+    let there = std::fs::read_dir(place.join("run/checkpoints")).expect("a folder");
+    let there: BTreeSet<String> =
+        there.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(there, stay);
+
     // What is exported is what others load: no more, and the same weights.
     let exported = opid(place, &["export", "run", "--out", "policy", "--dtype", "bf16"]);
     assert!(exported.ok().contains("bfloat16 in policy"), "{}", exported.out);
@@ -212,6 +225,24 @@ fn a_folder_is_looked_into_and_exported() {
     for wrong in [&["inspect", "nothing"], &["inspect", "run/trajectories"]] {
         assert!(opid(place, wrong).refused().contains("is no model"), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_model_that_no_machine_holds_is_refused_before_it_is_read() {
+    let place = workplace();
+    let folder = place.path().join("huge");
+    std::fs::create_dir(&folder).expect("a folder");
+    let config = r#"{"architectures":["Qwen2ForCausalLM"],"model_type":"qwen2","vocab_size":152064,"hidden_size":16384,
+        "intermediate_size":59136,"num_hidden_layers":160,"num_attention_heads":128,"num_key_value_heads":16,
+        "max_position_embeddings":4096,"tie_word_embeddings":false,"eos_token_id":1}"#;
+    std::fs::write(folder.join("config.json"), config).expect("a file");
+    std::fs::write(place.path().join("hf.toml"), "name = \"hf\"\n[policy]\nmodel = \"huge\"\n")
+        .expect("a file");
+    let refused = opid(place.path(), &["train", "hf.toml", "--run", "run"]);
+    for part in ["this run needs at least", "weights ", "moments ", "are there", "use a smaller model"] {
+        assert!(refused.refused().contains(part), "{part}: {}", refused.err);
+    }
+    assert!(!place.path().join("run").exists(), "nothing is left behind");
 }
 
 #[test]

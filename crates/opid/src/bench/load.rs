@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use opid_env::catalog::{self, CatalogError, Options, TaskSource};
+use opid_env::catalog::{self, CatalogError, Options};
 use opid_env::environment::{Episode, Task};
 use opid_env::random::Draw;
 use rayon::prelude::*;
@@ -73,7 +73,7 @@ fn measure(name: &'static str, episodes: usize, rounds: usize) -> Result<Measure
                 resident.extend(Memory::now().map(|memory| memory.resident));
             }
         }
-        Ok(())
+        Ok::<(), CatalogError>(())
     });
     played?;
     let steps = episodes * rounds;
@@ -86,11 +86,10 @@ impl Seat {
         let commands = self.episode.admissible();
         let mut draw = Draw::new(&[round as u64, number as u64]);
         self.turns += 1;
-        // Where nothing is listed, such as in a search for answers, anything can be said.
-        let free = || format!("<search>who is number {}</search>", draw.below(1000));
-        let command = match Draw::new(&[number as u64, round as u64]).pick(&commands) {
+        let command = match draw.pick(&commands) {
             Some(command) => command.replace("<your query>", "red shirt"),
-            None => free(),
+            // Where nothing is listed, such as in a search for answers, anything can be said.
+            None => format!("<search>who is number {}</search>", draw.below(1000)),
         };
         if let Some(lookup) = self.episode.lookup(&command) {
             let found = lookup.retriever.retrieve(&[lookup.query], lookup.most);

@@ -46,8 +46,8 @@ pub enum RunError {
     },
     /// There is nothing to continue.
     #[error(
-        "{path} has no complete checkpoint: it stopped before its starting policy was saved; opid train --resume \
-         {path} begins it again"
+        "{path} has no complete checkpoint: opid inspect {path} shows what there is; where it stopped before its starting \
+         policy was saved, opid train --resume {path} begins it again"
     )]
     NoCheckpoint {
         /// The folder.

@@ -71,9 +71,9 @@ pub enum TrainError {
     /// Training does not go on.
     #[error(
         "step {step}: {skipped} updates of this run were skipped because their gradient or a log-probability was not a \
-         finite number, more than optimizer.max_skipped = {most}; the policy is saved as the other updates made it. \
-         Usually optimizer.learning_rate is too high: begin again with a lower one, from an earlier checkpoint \
-         (policy.model), or raise optimizer.max_skipped in config.toml and go on with --resume"
+         finite number, more than optimizer.max_skipped = {most}; this step is not saved. Usually \
+         optimizer.learning_rate is too high: set a lower one in the run's config.toml (or a higher \
+         optimizer.max_skipped), and go on from the last checkpoint with --resume"
     )]
     NotFinite {
         /// Training step.
@@ -82,6 +82,16 @@ pub enum TrainError {
         skipped: usize,
         /// The number allowed.
         most: usize,
+    },
+    /// The policy is broken.
+    #[error(
+        "step {step}: the policy has weights that are not finite numbers, so it is not saved. A starting policy of that \
+         kind is damaged; after an update set a lower optimizer.learning_rate in the run's config.toml, and go on from \
+         the last checkpoint with --resume"
+    )]
+    Broken {
+        /// Training step.
+        step: u64,
     },
     /// Skills do not make the starting policy better.
     #[error(
@@ -201,9 +211,9 @@ impl TrainError {
         )
     }
 
-    /// Whether the policy is still that of the last step that is in the metrics.
+    /// Whether the policy is still that of the last step that is in the metrics, and worth to be kept.
     pub(super) fn leaves_policy(&self) -> bool {
-        use TrainError::{Analysis, Coverage, Interrupted, NotFinite, Sampling, Share, Stopped, TooLong};
+        use TrainError::{Analysis, Coverage, Interrupted, Sampling, Share, Stopped, TooLong};
         matches!(
             self,
             Stopped { .. }
@@ -211,9 +221,8 @@ impl TrainError {
                 | Coverage { .. }
                 | Share { .. }
                 | TooLong { .. }
-                | Sampling(_)
+                | Sampling(SampleError::Crashed { .. })
                 | Interrupted { .. }
-                | NotFinite { .. }
         )
     }
 }

@@ -129,6 +129,7 @@ fn an_environment_that_panics_ends_its_episode_and_no_other() {
 fn exploding(start: &Path) -> Recipe {
     let mut recipe = saved(Layout::Transcript, start);
     recipe.optimizer.learning_rate = 1e38;
+    recipe.checkpoint.every = 0;
     recipe.evaluation.games = 1;
     recipe
 }
@@ -154,8 +155,14 @@ fn updates_without_finite_gradient_are_skipped_and_counted_and_stop_the_run() {
     // Where more may be skipped, the next episodes show that the policy is broken.
     recipe.optimizer.max_skipped = 5;
     let error = resume(&recipe, &run, &Control::default(), &mut |_| ()).expect_err("no policy left");
-    assert!(matches!(error, TrainError::Sampling(SampleError::NotFinite { .. })), "{error}");
-    assert!(error.to_string().contains("not finite"), "{error}");
+    assert!(
+        matches!(error, TrainError::Sampling(SampleError::NotFinite { .. }) | TrainError::Broken { .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("finite"), "{error}");
+    // With a better rate it goes on from what was saved.
+    recipe.optimizer.learning_rate = 1e-3;
+    resume(&recipe, &run, &Control::default(), &mut |_| ()).expect("a run");
 }
 
 #[test]
@@ -164,13 +171,20 @@ fn a_model_whose_weights_are_no_numbers_is_refused_by_its_first_token() {
     let start = place.path().join("start");
     let recipe = saved(Layout::Transcript, &start);
     let mut broken = policy(Layout::Transcript).model.clone();
+    let tasks = Tasks::open(&recipe.environment, recipe.seed).expect("tasks");
+    let tasks = tasks.training("train", 0, 1).expect("a task");
     for wrong in [f32::NAN, f32::INFINITY] {
         broken.weights[40] = wrong;
         let text = Some(&policy(Layout::Transcript).text);
         broken.save(&start, StoredDtype::F32, text).expect("a model");
         let run = place.path().join(format!("run_{wrong}"));
         let error = train(&recipe, &run, &Control::default(), &mut |_| ()).expect_err("no numbers");
-        assert!(matches!(error, TrainError::Sampling(SampleError::NotFinite { .. })), "{wrong}: {error}");
+        assert!(matches!(error, TrainError::Broken { step: 0 }), "{wrong}: {error}");
+        let groups = [Group { task: tasks[0].clone(), skill: None }];
+        let settings = Settings::training(&recipe, [recipe.seed, 1, 1]);
+        let dialogue = &policy(Layout::Transcript).dialogue;
+        let sampled = sample(&broken, dialogue, &groups, &settings, &mut |_| ControlFlow::Continue(()));
+        assert!(matches!(sampled, Err(SampleError::NotFinite { .. })), "{wrong}: {sampled:?}");
     }
 }
 
