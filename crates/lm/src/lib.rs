@@ -1,6 +1,7 @@
 //! Decoder language models of the Qwen2 and Qwen3 families: weights, tokens, forward, backward, sampling.
 
 pub mod batch;
+mod caught;
 pub mod chat;
 pub mod checkpoint;
 pub mod config;
@@ -15,3 +16,5 @@ pub mod parameters;
 pub mod sampling;
 pub mod storage;
 pub mod tokenizer;
+
+pub use caught::caught;

@@ -1,7 +1,6 @@
 //! Text to token ids and back, and training of small byte-level vocabularies.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -13,6 +12,8 @@ use tokenizers::{
     AddedToken, DecoderWrapper, Model, ModelWrapper, Normalizer, NormalizerWrapper, OffsetReferential,
     OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior, TokenizerImpl,
 };
+
+use crate::caught;
 
 /// A tokenizer that cannot be read, trained or applied.
 #[derive(Debug, thiserror::Error)]
@@ -247,10 +248,10 @@ impl Tokenizer {
 
 /// Calls the library, which panics over some files that are well-formed and make no sense.
 fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
-    let reason = match catch_unwind(AssertUnwindSafe(call)) {
+    let reason = match caught(call) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "the tokenizers library gave up on this tokenizer.json".to_owned(),
+        Err(panic) => format!("the tokenizers library gave up on this tokenizer.json: {panic}"),
     };
     Err(TokenizerError::Apply { reason })
 }

@@ -6,12 +6,12 @@
 //! starts from what it has in common with the prompt before.
 
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use opid_env::environment::{Episode, Lookup, Step, Task};
 use opid_env::random::Draw;
 use opid_env::retrieval::Retriever;
+use opid_lm::caught;
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::model::Model;
 use opid_lm::sampling::{Sampling, choose};
@@ -279,14 +279,10 @@ fn crashed(trajectory: Trajectory, reason: &str) -> Trajectory {
     Trajectory { ending: Ending::Crashed, last_observation: reason.to_owned(), ..trajectory }
 }
 
-/// What code of an environment comes to, or what it said when it panicked.
+/// What code of an environment comes to, or what it said when it panicked. What the panic left half done is not looked
+/// at again: its episode is over.
 fn guarded<T>(environment: impl FnOnce() -> T) -> Result<T, String> {
-    // Whatever the panic left half done is not looked at again: its episode is over.
-    catch_unwind(AssertUnwindSafe(environment)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied());
-        format!("the environment panicked: {}", text.unwrap_or("it did not say why"))
-    })
+    caught(environment).map_err(|panic| format!("the environment panicked: {panic}"))
 }
 
 /// Looks up what the actions at hand ask for: all that ask the same retriever in one batch.

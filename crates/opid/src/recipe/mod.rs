@@ -247,7 +247,8 @@ pub struct Optimizer {
     pub grad_clip: f64,
     /// Parameter updates per training step, each on a share of the groups.
     pub mini_batches: usize,
-    /// Most updates of a run that may be skipped because their gradient is not finite; one more stops it.
+    /// Most updates of a run that may be skipped because their gradient is not finite; one more stops it. The same
+    /// for its warm start.
     pub max_skipped: usize,
     /// Tokens computed at once; bounds the memory of activations.
     pub micro_batch_tokens: usize,

@@ -166,6 +166,18 @@ fn updates_without_finite_gradient_are_skipped_and_counted_and_stop_the_run() {
 }
 
 #[test]
+fn so_do_those_of_a_warm_start() {
+    let place = tempfile::tempdir().expect("a folder");
+    let mut recipe = recipe(Layout::Transcript);
+    let warm = recipe.warm_start.as_mut().expect("a warm start");
+    (warm.stages[0].learning_rate, warm.stages[0].warmup) = (1e38, 0);
+    recipe.optimizer.max_skipped = 2;
+    let error = train(&recipe, &place.path().join("run"), &Control::default(), &mut |_| ());
+    let error = error.expect_err("updates are skipped").to_string();
+    assert!(error.contains("3 updates were skipped") && error.contains("learning_rate"), "{error}");
+}
+
+#[test]
 fn a_model_whose_weights_are_no_numbers_is_refused_by_its_first_token() {
     let place = tempfile::tempdir().expect("a folder");
     let start = place.path().join("start");
