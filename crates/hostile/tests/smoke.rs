@@ -9,14 +9,15 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use cpu_time::ProcessTime;
 use libtest_mimic::{Arguments, Failed, Trial};
 use opid_hostile::{Target, mutate, targets};
 
 /// Executions without `OPID_FUZZ_EXECUTIONS`.
 const EXECUTIONS: u64 = 30_000;
-/// Longest time of an execution. Other work on the machine counts, too.
+/// Longest CPU time of an execution, whatever else the machine does.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Largest single allocation: so much, and so much for every byte of the input.
 const ALLOCATION: (usize, usize) = (16 << 20, 256);
@@ -64,7 +65,7 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 /// What is wrong with one execution.
 fn execute(target: &Target, input: &[u8]) -> Result<(), String> {
     LARGEST.store(0, Ordering::Relaxed);
-    let start = Instant::now();
+    let start = ProcessTime::now();
     let result = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
     let (took, largest) = (start.elapsed(), LARGEST.load(Ordering::Relaxed));
     result.map_err(|_| "it panicked".to_owned())?;

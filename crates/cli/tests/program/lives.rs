@@ -117,7 +117,7 @@ fn a_run_in_any_environment_is_gone_on_with() {
     let environments = [
         ("alfworld", &["--set=environment.name=alfworld"][..]),
         ("webshop", &["--set=environment.name=webshop", "--set=evaluation.split=test"]),
-        ("search", &["--set=environment.name=search", "--set=evaluation.split=test"]),
+        ("search", &["--set=environment.name=search", "--set=environment.search.size=0.2"]),
     ];
     for (name, environment) in environments {
         for (number, method) in methods.iter().enumerate() {
