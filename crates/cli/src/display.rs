@@ -55,6 +55,12 @@ impl Display {
     /// Shows one event.
     pub fn show(&mut self, event: Event<'_>) {
         match event {
+            Event::Resumed { step, passed_over } => {
+                for (later, fault) in passed_over {
+                    say!("the checkpoint of step {later} is passed over: {fault}");
+                }
+                say!("going on after step {step}");
+            }
             Event::Policy { parameters, vocabulary } => {
                 say!("policy: {:.2} M parameters, vocabulary {vocabulary}", parameters as f64 / 1e6)
             }
@@ -190,6 +196,15 @@ impl Display {
         }
         if let Some(line) = m.skills.as_ref().and_then(|k| usage(&k.analyzer)) {
             say!("    {line}");
+        }
+        if m.crashed_episodes > 0 {
+            say!(
+                "    {} episodes dropped because their environment failed (it says why above)",
+                m.crashed_episodes
+            );
+        }
+        if s.saving > 0.02 * s.total() && s.saving > 1.0 {
+            say!("    {:.1} s of the step waited for files", s.saving);
         }
         for sign in &m.collapse {
             say!("    sign of a collapse: {sign}");

@@ -2,8 +2,10 @@
 
 mod command;
 mod display;
+mod signal;
 
 use clap::Parser;
+use opid::train::TrainError;
 
 /// Trains language-model agents with reinforcement learning and on-policy skill distillation.
 #[derive(Parser)]
@@ -20,7 +22,10 @@ fn main() -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", explain(&error));
-            std::process::ExitCode::FAILURE
+            match error.downcast_ref::<TrainError>().is_some_and(TrainError::is_interrupt) {
+                true => std::process::ExitCode::from(signal::INTERRUPTED),
+                false => std::process::ExitCode::FAILURE,
+            }
         }
     }
 }

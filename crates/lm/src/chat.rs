@@ -8,7 +8,7 @@ use minijinja::{AutoEscape, Environment, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::json;
+use crate::{caught, json};
 
 /// The template of our own small policies, also a good start for other tiny models.
 pub const COMPACT_TEMPLATE: &str = include_str!("../assets/compact_chat.jinja");
@@ -110,6 +110,10 @@ pub struct ChatTemplate {
 
 const NAME: &str = "chat_template.jinja";
 
+/// Instructions of a template that are carried out at most: a hundred times what long conversations need. Templates come
+/// with models, and their loops need not end soon.
+const FUEL: u64 = 50_000_000;
+
 impl ChatTemplate {
     /// Reads `chat_template.jinja` of a checkpoint folder, else the template in `tokenizer_config.json`.
     pub fn from_folder(folder: &Path) -> Result<ChatTemplate, ChatError> {
@@ -151,9 +155,13 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |reason: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, reason))
         });
-        environment
-            .add_template_owned(NAME, source.clone())
-            .map_err(|error| ChatError::Syntax { reason: error.to_string() })?;
+        environment.set_fuel(Some(FUEL));
+        // The library overflows over some texts that are no templates.
+        let added = caught(|| environment.add_template_owned(NAME, source.clone()));
+        let added = added.unwrap_or_else(|panic| {
+            Err(minijinja::Error::new(ErrorKind::SyntaxError, format!("it cannot be read: {panic}")))
+        });
+        added.map_err(|error| ChatError::Syntax { reason: error.to_string() })?;
         Ok(ChatTemplate { environment, source, special_tokens })
     }
 
@@ -183,10 +191,8 @@ impl ChatTemplate {
         let failed = |error: &dyn std::fmt::Display| ChatError::Render { reason: error.to_string() };
         let messages = serde_json::to_value(messages).map_err(|error| failed(&error))?;
         context.insert("messages".to_owned(), messages);
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(Value::from(Serde(context))))
-            .map_err(|error| failed(&error))
+        let render = || self.environment.get_template(NAME)?.render(Value::from(Serde(context)));
+        caught(render).map_err(|panic| failed(&panic))?.map_err(|error: minijinja::Error| failed(&error))
     }
 
     /// The text before the assistant's next turn: the conversation and the generation prompt.

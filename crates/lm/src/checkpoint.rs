@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::config::ModelConfig;
 use crate::error::{LoadError, read_json, read_text};
 use crate::parameters::{Parameters, Tensor};
+use crate::storage::{Storage, replace};
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -104,6 +105,12 @@ impl Weights {
     /// The names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
+    }
+
+    /// The number formats of all tensors, each once.
+    pub fn dtypes(&self) -> Vec<String> {
+        let names = self.entries.values().map(|entry| format!("{:?}", entry.dtype).to_lowercase());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
     /// The shape of a tensor.
@@ -261,7 +268,7 @@ struct Outgoing<'a> {
     dtype: StoredDtype,
 }
 
-impl View for Outgoing<'_> {
+impl View for &Outgoing<'_> {
     fn dtype(&self) -> Dtype {
         match self.dtype {
             StoredDtype::F32 => Dtype::F32,
@@ -295,8 +302,9 @@ impl View for Outgoing<'_> {
 /// with `text`, the tokenizer files. The folder is made if need be.
 ///
 /// `tensors` must be exactly those of [`Parameters`] (any order), row-major. Each file is
-/// written beside its place and then moved there, so a crash never leaves half a file.
+/// written beside its place, synced and then moved there, so a crash never leaves half a file.
 pub fn write_folder<'a>(
+    storage: &dyn Storage,
     folder: &Path,
     config: &ModelConfig,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
@@ -318,38 +326,42 @@ pub fn write_folder<'a>(
     if let Some(name) = given.into_keys().next() {
         return Err(LoadError::UnexpectedTensor { path: folder.to_owned(), name });
     }
-    std::fs::create_dir_all(folder).map_err(|source| LoadError::Write { path: folder.to_owned(), source })?;
-    write_text(folder, "config.json", &pretty(&config.to_json(dtype.name())))?;
-    write_text(folder, "generation_config.json", &pretty(&config.generation_json()))?;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LoadError::Write { path, source }
+    };
+    storage.make_folder(folder).map_err(failed(folder))?;
+    let (config_json, generation) =
+        (pretty(&config.to_json(dtype.name())), pretty(&config.generation_json()));
+    let mut texts = vec![("config.json", &config_json), ("generation_config.json", &generation)];
     if let Some(text) = text {
-        write_text(folder, "tokenizer.json", &text.tokenizer)?;
-        write_text(folder, "tokenizer_config.json", &text.tokenizer_config)?;
-        if let Some(template) = &text.chat_template {
-            write_text(folder, "chat_template.jinja", template)?;
-        }
+        texts.push(("tokenizer.json", &text.tokenizer));
+        texts.push(("tokenizer_config.json", &text.tokenizer_config));
+        texts.extend(text.chat_template.iter().map(|template| ("chat_template.jinja", template)));
     }
-    replace(&folder.join(SINGLE_FILE), |path| {
+    for (name, text) in texts {
+        let path = folder.join(name);
+        replace(storage, &path, &mut |path| std::fs::write(path, text)).map_err(failed(&path))?;
+    }
+    let path = folder.join(SINGLE_FILE);
+    replace(storage, &path, &mut |path| {
         // transformers refuses a file whose metadata does not name the framework of the layout.
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        safetensors::serialize_to_file(outgoing, Some(metadata), path).map_err(|error| match error {
-            SafeTensorError::IoError(error) => error,
-            other => std::io::Error::other(other.to_string()),
-        })
+        write_tensors(path, outgoing.iter().map(|(name, tensor)| (name, tensor)), ("format", "pt"))
     })
+    .map_err(failed(&path))
 }
 
-fn write_text(folder: &Path, name: &str, text: &str) -> Result<(), LoadError> {
-    replace(&folder.join(name), |path| std::fs::write(path, text))
-}
-
-/// Lets `write` fill a file beside `path` and moves it to its place.
-fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), LoadError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".partial");
-    let beside = PathBuf::from(beside);
-    write(&beside)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .map_err(|source| LoadError::Write { path: path.to_owned(), source })
+/// Writes a safetensors file with one line of metadata.
+pub(crate) fn write_tensors(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (impl AsRef<str> + Ord + std::fmt::Display, impl View)>,
+    (key, value): (&str, &str),
+) -> std::io::Result<()> {
+    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
+    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|error| match error {
+        SafeTensorError::IoError(error) => error,
+        other => std::io::Error::other(other.to_string()),
+    })
 }
 
 fn pretty(value: &Value) -> String {

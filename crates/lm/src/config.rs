@@ -134,6 +134,19 @@ impl ModelConfig {
 
     /// Checks that the numbers fit together; the error says which do not.
     pub fn check(&self) -> Result<(), String> {
+        // Far above any model; below them no product of sizes overflows.
+        for (name, size, most) in [
+            ("vocab_size", self.vocab_size, 1 << 28),
+            ("hidden_size", self.hidden_size, 1 << 20),
+            ("intermediate_size", self.intermediate_size, 1 << 24),
+            ("num_hidden_layers", self.num_layers, 1 << 14),
+            ("num_attention_heads", self.num_heads, 1 << 14),
+            ("num_key_value_heads", self.num_kv_heads, 1 << 14),
+        ] {
+            if size == 0 || size > most {
+                return Err(format!("{name} is {size}; it is 1 to {most}"));
+            }
+        }
         if !self.num_heads.is_multiple_of(self.num_kv_heads) {
             return Err(format!(
                 "num_attention_heads {} is no multiple of num_key_value_heads {}",

@@ -1,6 +1,7 @@
 //! Decoder language models of the Qwen2 and Qwen3 families: weights, tokens, forward, backward, sampling.
 
 pub mod batch;
+mod caught;
 pub mod chat;
 pub mod checkpoint;
 pub mod config;
@@ -13,4 +14,7 @@ pub mod model;
 pub mod optimizer;
 pub mod parameters;
 pub mod sampling;
+pub mod storage;
 pub mod tokenizer;
+
+pub use caught::caught;

@@ -10,6 +10,7 @@ use crate::error::LoadError;
 use crate::kernels::attention::Heads;
 use crate::kernels::tile::Precision;
 use crate::parameters::Parameters;
+use crate::storage::{Disk, Storage};
 
 /// Architecture, layout and parameters.
 #[derive(Clone, Debug)]
@@ -60,9 +61,10 @@ impl Model {
     pub fn open(folder: &Path, precision: Precision) -> Result<Self, LoadError> {
         let config = ModelConfig::from_folder(folder)?;
         let layout = Parameters::new(&config);
-        let mut weights = vec![0.0; layout.len];
         let file = Weights::open(folder)?;
+        // Before memory is asked for: a damaged config.json may want any amount.
         file.check(&config)?;
+        let mut weights = vec![0.0; layout.len];
         for t in &layout.tensors {
             file.read_into(&t.name, &t.shape, &mut weights[t.range.clone()])?;
         }
@@ -74,12 +76,26 @@ impl Model {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, folder: &Path, dtype: StoredDtype, text: Option<&TextFiles>) -> Result<(), LoadError> {
+        self.save_to(&Disk, folder, dtype, text)
+    }
+
+    /// The same through a given [`Storage`].
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save_to(
+        &self,
+        storage: &dyn Storage,
+        folder: &Path,
+        dtype: StoredDtype,
+        text: Option<&TextFiles>,
+    ) -> Result<(), LoadError> {
         let tensors = self
             .layout
             .tensors
             .iter()
             .map(|t| (t.name.clone(), t.shape.clone(), &self.weights[t.range.clone()]));
-        checkpoint::write_folder(folder, &self.config, tensors, dtype, text)
+        checkpoint::write_folder(storage, folder, &self.config, tensors, dtype, text)
     }
 
     /// Head counts and width.

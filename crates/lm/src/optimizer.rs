@@ -1,13 +1,15 @@
 //! AdamW (Loshchilov and Hutter 2019) with global-norm clipping, over flat vectors.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use multiversion::multiversion;
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
+use crate::checkpoint::write_tensors;
+use crate::error::LoadError;
 use crate::kernels::math;
+use crate::storage::{Storage, replace};
 
 /// Floats per piece of work.
 const PIECE: usize = 1 << 14;
@@ -60,7 +62,7 @@ impl Moment {
         }
     }
 
-    fn view(&self) -> Result<TensorView<'_>, safetensors::SafeTensorError> {
+    fn view(&self) -> Result<TensorView<'_>, SafeTensorError> {
         match self {
             Moment::F32(x) => TensorView::new(Dtype::F32, vec![x.len()], bytemuck::cast_slice(x)),
             Moment::Bf16(x) => TensorView::new(Dtype::BF16, vec![x.len()], bytemuck::cast_slice(x)),
@@ -185,7 +187,7 @@ impl AdamW {
     }
 }
 
-/// Stored moments that cannot be written or used.
+/// Stored moments that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {reason}")]
 pub struct MomentsError {
@@ -200,13 +202,16 @@ impl AdamW {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), MomentsError> {
-        let fail = |reason: String| MomentsError { path: path.to_owned(), reason };
-        let tensors = [("m", self.m.view()), ("v", self.v.view())].into_iter();
-        let tensors: Result<Vec<_>, _> = tensors.map(|(name, view)| Ok((name, view?))).collect();
-        let tensors = tensors.map_err(|e: safetensors::SafeTensorError| fail(e.to_string()))?;
-        let metadata = HashMap::from([("steps".to_owned(), self.steps.to_string())]);
-        safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| fail(e.to_string()))
+    pub fn save(&self, storage: &dyn Storage, path: &Path) -> Result<(), LoadError> {
+        let steps = self.steps.to_string();
+        let written = replace(storage, path, &mut |path| {
+            let views = [("m", self.m.view()), ("v", self.v.view())].into_iter();
+            let views: Result<Vec<_>, SafeTensorError> =
+                views.map(|(name, view)| Ok((name, view?))).collect();
+            let views = views.map_err(|error| std::io::Error::other(error.to_string()))?;
+            write_tensors(path, views, ("steps", &steps))
+        });
+        written.map_err(|source| LoadError::Write { path: path.to_owned(), source })
     }
 
     /// Reads what [`save`](Self::save) wrote for a model of `len` parameters.
@@ -215,7 +220,10 @@ impl AdamW {
     /// The file cannot be read, is damaged, or belongs to a model of another size.
     pub fn load(path: &Path, len: usize, config: AdamWConfig) -> Result<Self, MomentsError> {
         let fail = |reason: String| MomentsError { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        let file = std::fs::File::open(path).map_err(|e| fail(e.to_string()))?;
+        // SAFETY: the map is read-only, and nobody writes to the files of a checkpoint once they are there. Read as a
+        // whole, the file would be in memory twice.
+        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| fail(e.to_string()))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fail(e.to_string()))?;
         let steps = header.metadata().as_ref().and_then(|m| m.get("steps")?.parse().ok());
         let steps = steps.ok_or_else(|| fail("the number of steps is missing".into()))?;

@@ -25,7 +25,7 @@ pub struct Chosen {
     /// The token.
     pub token: u32,
     /// Its log-probability under the whole distribution at the temperature (1 when greedy): what the
-    /// scorer gives for it.
+    /// scorer gives for it. NaN where a logit is no finite number.
     pub logprob: f32,
 }
 
@@ -39,6 +39,9 @@ pub fn choose(logits: &mut [f32], sampling: Sampling, uniform: f64) -> Chosen {
     let inverse_t = if greedy { 1.0 } else { 1.0 / sampling.temperature };
     let raw = logits.to_vec();
     let stats = softmax_row(logits, best, inverse_t);
+    if !stats.is_finite() {
+        return Chosen { token: best as u32, logprob: f32::NAN };
+    }
     if greedy {
         return Chosen { token: best as u32, logprob: stats.logprob };
     }
@@ -99,6 +102,19 @@ mod tests {
         for (c, l) in counts.iter().zip(logits) {
             let want = (l as f64 / 2.0).exp() / total * n as f64;
             assert!((*c as f64 - want).abs() < 2.0, "{c} draws, want {want}");
+        }
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_reported() {
+        for wrong in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in 0..40 {
+                let mut logits = vec![0.5; 40];
+                logits[at] = wrong;
+                let chosen = choose(&mut logits, Sampling::default(), 0.5);
+                assert!(chosen.logprob.is_nan(), "{wrong} at {at}");
+            }
+            assert!(choose(&mut [wrong; 40], Sampling::default(), 0.5).logprob.is_nan());
         }
     }
 

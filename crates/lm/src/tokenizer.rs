@@ -14,6 +14,8 @@ use tokenizers::{
     OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior, TokenizerImpl,
 };
 
+use crate::caught;
+
 /// A tokenizer that cannot be read, trained or applied.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -89,10 +91,15 @@ impl Tokenizer {
 
     /// Reads the content of a `tokenizer.json`.
     pub fn from_json(bytes: &[u8]) -> Result<Tokenizer, TokenizerError> {
-        let apply = |error: tokenizers::Error| TokenizerError::Apply { reason: error.to_string() };
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(apply)?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(apply)?;
+        // Of what is no JSON at all, this says where.
+        let json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes);
+        json.map_err(|error| TokenizerError::Apply { reason: error.to_string() })?;
+        let inner = guarded(|| {
+            let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
+            inner.with_padding(None);
+            inner.with_truncation(None)?;
+            Ok(inner)
+        })?;
         Ok(Tokenizer { inner })
     }
 
@@ -180,10 +187,7 @@ impl Tokenizer {
 
     /// The token ids of a text. Added tokens written in the text become their ids; none are inserted.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        match self.inner.encode_fast(text, false) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(error) => Err(TokenizerError::Apply { reason: error.to_string() }),
-        }
+        guarded(|| Ok(self.inner.encode_fast(text, false)?.get_ids().to_vec()))
     }
 
     /// The token ids of the text that the stretches make up together. Added tokens become their ids where
@@ -191,7 +195,10 @@ impl Tokenizer {
     /// outside, they are text like any other. Without any such, the ids are those of
     /// [`encode`](Self::encode).
     pub fn encode_stretches(&self, stretches: &[Stretch<'_>]) -> Result<Vec<u32>, TokenizerError> {
-        let apply = |error: tokenizers::Error| TokenizerError::Apply { reason: error.to_string() };
+        guarded(|| self.encode_parts(stretches))
+    }
+
+    fn encode_parts(&self, stretches: &[Stretch<'_>]) -> tokenizers::Result<Vec<u32>> {
         let (vocabulary, normalizer) = (self.inner.get_added_vocabulary(), self.inner.get_normalizer());
         let mut ids = Vec::new();
         // Text between added tokens; words may reach over the ends of stretches.
@@ -207,14 +214,14 @@ impl Tokenizer {
                 match tokens {
                     None => plain.push_str(&text[start..end]),
                     Some(tokens) => {
-                        self.encode_plain(&plain, &mut ids).map_err(apply)?;
+                        self.encode_plain(&plain, &mut ids)?;
                         plain.clear();
                         ids.extend(tokens.iter().map(|token| token.id));
                     }
                 }
             }
         }
-        self.encode_plain(&plain, &mut ids).map_err(apply)?;
+        self.encode_plain(&plain, &mut ids)?;
         Ok(ids)
     }
 
@@ -239,9 +246,7 @@ impl Tokenizer {
     ///
     /// With `skip_special` the special tokens are left out; other added tokens stay.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        self.inner
-            .decode(ids, skip_special)
-            .map_err(|error| TokenizerError::Apply { reason: error.to_string() })
+        guarded(|| self.inner.decode(ids, skip_special))
     }
 
     /// The id of a token, added tokens included.
@@ -253,6 +258,16 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
+}
+
+/// Calls the library, which panics over some files that are well-formed and make no sense.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
+    let reason = match caught(call) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => format!("the tokenizers library gave up on this tokenizer.json: {panic}"),
+    };
+    Err(TokenizerError::Apply { reason })
 }
 
 /// The regular expression whose matches are the words within which BPE merges.

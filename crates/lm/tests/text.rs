@@ -5,6 +5,7 @@ use opid_lm::checkpoint::{StoredDtype, TextFiles, Weights, write_folder};
 use opid_lm::config::{Family, ModelConfig};
 use opid_lm::error::LoadError;
 use opid_lm::parameters::{Parameters, Tensor};
+use opid_lm::storage::Disk;
 use opid_lm::tokenizer::{Spaces, Tokenizer};
 use serde_json::{Map, Value, json};
 
@@ -143,7 +144,7 @@ fn a_written_folder_reads_back() {
                 "<|end|>",
                 64,
             );
-            write_folder(folder.path(), &config, borrowed(&tensors), dtype, Some(&text)).unwrap();
+            write_folder(&Disk, folder.path(), &config, borrowed(&tensors), dtype, Some(&text)).unwrap();
             assert_eq!(ModelConfig::from_folder(folder.path()).unwrap(), config);
             assert_eq!(TextFiles::from_folder(folder.path()).unwrap(), text);
             let weights = Weights::open(folder.path()).unwrap();
@@ -175,7 +176,7 @@ fn wrong_tensors_are_named() {
     let config = config(Family::Qwen3, true);
     let tensors = values(&config);
     let write = |tensors: &[(String, Vec<usize>, Vec<f32>)]| {
-        write_folder(folder.path(), &config, borrowed(tensors), StoredDtype::F32, None)
+        write_folder(&Disk, folder.path(), &config, borrowed(tensors), StoredDtype::F32, None)
     };
     assert!(matches!(
         write(&tensors[1..]),

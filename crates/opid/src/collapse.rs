@@ -35,6 +35,20 @@ pub fn signs(m: &StepMetrics) -> Vec<String> {
             percent(m.zero_variance_groups)
         ));
     }
+    if m.zero_variance_groups >= 1.0 && !failing {
+        signs.push(format!(
+            "in every group all episodes have the same reward ({:.2} on average): the advantage of outcomes is 0, the \
+             loss near 0, and the step teaches nothing but skills. Where that stays so, {}",
+            m.reward,
+            match m.success >= 1.0 {
+                true => "the tasks are too easy: everything is solved; use harder ones",
+                false => {
+                    "the reward hardly varies: use larger groups (rollout.group_size) or a higher \
+                     rollout.temperature, and see that reward.win is not 0"
+                }
+            }
+        ));
+    }
     if m.update.entropy < ENTROPY && failing {
         signs.push(format!(
             "the entropy is {:.4} nats a token while most episodes fail: the policy repeats itself; raise \
@@ -78,6 +92,10 @@ mod tests {
             assert!(said.contains(part), "{said}");
         }
         assert_eq!(said.len(), 3);
+        let flat = StepMetrics { zero_variance_groups: 1.0, ..healthy() };
+        assert!(signs(&flat)[0].contains("larger groups"), "{:?}", signs(&flat));
+        let solved = StepMetrics { success: 1.0, ..flat };
+        assert!(signs(&solved)[0].contains("everything is solved"), "{:?}", signs(&solved));
         let mut driven = healthy();
         driven.advantage.episode_skill_share = 0.6;
         assert!(signs(&driven)[0].contains("65 % of the advantage"));

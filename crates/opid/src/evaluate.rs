@@ -7,9 +7,10 @@ use std::ops::ControlFlow;
 use opid_lm::model::Model;
 use serde::{Deserialize, Serialize};
 
-use crate::dialogue::{Dialogue, DialogueError};
+use crate::dialogue::Dialogue;
+use crate::metrics::is_zero;
 use crate::recipe::{Evaluation, ShownSkills};
-use crate::rollout::{Group, Settings, sample};
+use crate::rollout::{Group, SampleError, Settings, sample};
 use crate::trajectory::{Ending, Trajectory};
 
 /// Key that tells the random draws of evaluations from others: with it and a run's seed, an evaluation
@@ -81,6 +82,9 @@ pub struct Report {
     pub invalid: f64,
     /// Episodes that ended because the history was too long.
     pub context_limited: usize,
+    /// Episodes whose environment failed; they count as lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crashed: usize,
     /// Window only: prompts that were too long and lost some tokens.
     pub truncated_prompts: usize,
     /// Search QA: episodes in which a search failed because of the retriever.
@@ -114,6 +118,7 @@ impl Report {
             invalid: invalid as f64 / turns.max(1) as f64,
             failed_lookups: trajectories.iter().filter(|t| t.lookup_failed()).count(),
             context_limited: trajectories.iter().filter(|t| t.ending == Ending::ContextLimit).count(),
+            crashed: trajectories.iter().filter(|t| t.ending == Ending::Crashed).count(),
             truncated_prompts: all().filter(|t| t.cut > 0).count(),
             solved: trajectories.iter().map(|t| u8::from(t.won)).collect(),
         }
@@ -123,14 +128,14 @@ impl Report {
 /// Plays every task once; `progress` is told the number of finished episodes.
 ///
 /// # Errors
-/// A prompt or chat template fails, or the tokenizer does.
+/// As of [`sample`].
 pub fn evaluate(
     model: &Model,
     dialogue: &Dialogue,
     groups: &[Group],
     settings: &Settings,
     progress: &mut dyn FnMut(usize),
-) -> Result<(Report, Vec<Trajectory>), DialogueError> {
+) -> Result<(Report, Vec<Trajectory>), SampleError> {
     let mut done = 0;
     let mut ended = |_: &Trajectory| {
         done += 1;

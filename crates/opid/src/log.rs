@@ -55,6 +55,9 @@ pub struct UpdateLine {
     /// Entropy, in nats per token; NaN where it is none.
     #[serde(deserialize_with = "number")]
     pub entropy: f64,
+    /// Mini-batches whose gradient was not finite.
+    #[serde(default)]
+    pub skipped: usize,
 }
 
 /// A number, or NaN, which JSON writes as null.

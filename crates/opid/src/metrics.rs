@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::Shares;
+use crate::memory::Memory;
 use crate::packing::Row;
 use crate::recipe::Skill;
 use crate::skill::analyzer::{Analysis, Usage};
@@ -39,6 +40,9 @@ pub struct StepMetrics {
     pub context_limited: usize,
     /// Search QA: episodes in which a search failed because of the retriever.
     pub failed_lookups: usize,
+    /// Episodes dropped because their environment failed; everything else leaves them out.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub crashed_episodes: usize,
     /// Response tokens.
     pub response_tokens: usize,
     /// All tokens of the episodes.
@@ -64,6 +68,13 @@ pub struct StepMetrics {
     pub seconds: Seconds,
     /// Tokens of the episodes per second of the whole step.
     pub tokens_per_second: f64,
+    /// Memory of the process; absent where the system does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+}
+
+pub(crate) fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What became of the skills of a step.
@@ -129,12 +140,16 @@ pub struct Seconds {
     pub rescore: f64,
     /// Advantages, loss, gradient, optimizer.
     pub update: f64,
+    /// Waiting for files: writing the trajectories of the step before, starting its checkpoint after the end of the
+    /// one before, and copying what a checkpoint under way still needs.
+    #[serde(default)]
+    pub saving: f64,
 }
 
 impl Seconds {
     /// All phases.
     pub fn total(&self) -> f64 {
-        self.rollout + self.reference + self.analyzer_wait + self.rescore + self.update
+        self.rollout + self.reference + self.analyzer_wait + self.rescore + self.update + self.saving
     }
 }
 

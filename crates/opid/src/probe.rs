@@ -11,10 +11,11 @@ use opid_lm::model::Model;
 use serde::Serialize;
 
 use crate::demonstration::{Noise, play};
-use crate::dialogue::{Dialogue, DialogueError};
+use crate::dialogue::Dialogue;
 use crate::evaluate::{Rate, Report};
+use crate::interrupt::Interrupt;
 use crate::recipe::Recipe;
-use crate::rollout::{Group, Settings, sample};
+use crate::rollout::{Group, SampleError, Settings, sample};
 use crate::skill::hindsight;
 use crate::tasks::{Tasks, TasksError};
 
@@ -27,9 +28,9 @@ pub enum ProbeError {
     /// The tasks.
     #[error(transparent)]
     Tasks(#[from] TasksError),
-    /// Prompts or tokens.
+    /// Episodes.
     #[error(transparent)]
-    Dialogue(#[from] DialogueError),
+    Sampling(#[from] SampleError),
 }
 
 /// Success of a policy with and without skills in its history, at temperature 1.
@@ -50,13 +51,14 @@ pub struct Probe {
 /// lesson.
 ///
 /// # Errors
-/// The tasks cannot be had, or a prompt or the tokenizer fails.
+/// The tasks cannot be had, or as of [`sample`].
 pub fn probe(
     model: &Model,
     dialogue: &Dialogue,
     tasks: &Tasks,
     recipe: &Recipe,
     games: usize,
+    interrupt: &Interrupt,
 ) -> Result<Probe, ProbeError> {
     let tasks = tasks.panel(&recipe.evaluation.split, games)?;
     let noise = recipe.warm_start.as_ref().and_then(|w| w.stages.last()).map(|s| s.noise);
@@ -74,7 +76,10 @@ pub fn probe(
         .enumerate()
         .map(|(i, t)| skill_of(i, t, noise).filter(|s| !s.1).map(|s| s.0).or_else(|| workflows[i].clone()))
         .collect();
-    let settings = Settings::evaluation(recipe, 1.0, [recipe.seed, PROBE, 0]);
+    let settings = Settings {
+        interrupt: interrupt.clone(),
+        ..Settings::evaluation(recipe, 1.0, [recipe.seed, PROBE, 0])
+    };
     let mut rates = [Rate::default(); 3];
     let mut truncated_prompts = 0;
     for (rate, skills) in rates.iter_mut().zip([vec![None; tasks.len()], workflows, lessons]) {

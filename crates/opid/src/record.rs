@@ -105,7 +105,7 @@ pub fn stored_steps(run: &Path) -> Result<Vec<u64>, RunError> {
 /// # Errors
 /// The file is missing or damaged.
 pub fn stored(run: &Path, step: u64) -> Result<Vec<Stored>, RunError> {
-    let path = path(run, step);
+    let path = stored_file(run, step);
     let fail = |source| RunError::Io { action: "read", path: path.clone(), source };
     let lines = BufReader::new(GzDecoder::new(File::open(&path).map_err(fail)?)).lines();
     let episode = |(number, line): (usize, std::io::Result<String>)| {
@@ -118,6 +118,6 @@ pub fn stored(run: &Path, step: u64) -> Result<Vec<Stored>, RunError> {
 }
 
 /// The file of a training step.
-fn path(run: &Path, step: u64) -> PathBuf {
+pub fn stored_file(run: &Path, step: u64) -> PathBuf {
     run.join(format!("trajectories/step_{step:06}.jsonl.gz"))
 }

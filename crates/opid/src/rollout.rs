@@ -8,9 +8,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use opid_env::environment::{Episode, Lookup, Task};
+use opid_env::environment::{Episode, Lookup, Step, Task};
 use opid_env::random::Draw;
 use opid_env::retrieval::Retriever;
+use opid_lm::caught;
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::model::Model;
 use opid_lm::sampling::{Sampling, choose};
@@ -18,6 +19,7 @@ use rayon::prelude::*;
 
 use crate::action::Action;
 use crate::dialogue::{Dialogue, DialogueError};
+use crate::interrupt::Interrupt;
 use crate::layout::{Layout, in_common};
 use crate::prompt::Scene;
 use crate::recipe::{InvalidMeans, Recipe};
@@ -66,8 +68,53 @@ pub struct Settings {
     pub win: f64,
     /// What makes an action invalid.
     pub invalid_means: InvalidMeans,
+    /// Most episodes, as a share, whose environment may fail.
+    pub max_crashes: f64,
+    /// Ends sampling.
+    pub interrupt: Interrupt,
     /// Keys of the random draws: seed, purpose and training step.
     pub keys: [u64; 3],
+}
+
+/// Episodes that cannot be sampled.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// Prompts or tokens.
+    #[error(transparent)]
+    Dialogue(#[from] DialogueError),
+    /// The model is broken.
+    #[error(
+        "the policy's scores of the next token are not finite numbers (task {task}, turn {turn}): its weights are \
+         damaged or have grown without bound. Look at grad_norm and kl in metrics.jsonl; in training, set a lower \
+         optimizer.learning_rate in the run's config.toml and go on from the last checkpoint with --resume"
+    )]
+    NotFinite {
+        /// The task.
+        task: String,
+        /// The turn, from 1.
+        turn: usize,
+    },
+    /// The environment is broken.
+    #[error(
+        "the environment failed in {crashed} of {episodes} episodes, more than rollout.max_crashes = {most} allows (the \
+         first, task {task}: {reason}): this is a fault of the environment or its data, not of the policy; leave the \
+         task out, or raise that key to drop such episodes and go on"
+    )]
+    Crashed {
+        /// Episodes that it failed in.
+        crashed: usize,
+        /// All episodes.
+        episodes: usize,
+        /// The first task.
+        task: String,
+        /// What it said.
+        reason: String,
+        /// The share allowed.
+        most: f64,
+    },
+    /// A stop was asked for.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Settings {
@@ -83,6 +130,8 @@ impl Settings {
             concurrency: r.concurrency,
             win: recipe.reward.win,
             invalid_means: recipe.reward.invalid_means,
+            max_crashes: r.max_crashes,
+            interrupt: Interrupt::default(),
             keys,
         }
     }
@@ -116,8 +165,13 @@ struct Slot {
     turn: Turn,
     /// Its response, once it has ended.
     said: Option<Said>,
+    /// Why the environment cannot go on.
+    crash: Option<String>,
     finished: bool,
 }
+
+/// What becomes of an action: whether it is valid, the environment's answer, and the commands it admits then.
+type Response = (bool, Step, Option<Vec<String>>);
 
 /// A response that has ended.
 struct Said {
@@ -130,30 +184,43 @@ struct Said {
 /// Samples `settings.group_size` episodes of every group; they come back in order of group and member.
 ///
 /// `ended` is shown every episode as soon as it is over. Where it breaks, sampling ends, and only the episodes that
-/// are over come back.
+/// are over come back. An environment that panics ends its episode ([`Ending::Crashed`]) and no other.
 ///
 /// # Errors
-/// A prompt or chat template fails, or the tokenizer does.
+/// A prompt or chat template fails, or the tokenizer does; the model's scores are not finite; too many environments
+/// fail; or a stop is asked for.
 pub fn sample(
     model: &Model,
     dialogue: &Dialogue,
     groups: &[Group],
     settings: &Settings,
     ended: &mut dyn FnMut(&Trajectory) -> ControlFlow<()>,
-) -> Result<Vec<Trajectory>, DialogueError> {
+) -> Result<Vec<Trajectory>, SampleError> {
     let mut decoder = Decoder::new(model);
     let vocab = model.config.vocab_size;
     let mut finished: Vec<Trajectory> = Vec::with_capacity(groups.len() * settings.group_size);
     let mut slots: Vec<Slot> = Vec::new();
     let mut waiting = groups.iter().enumerate();
     loop {
+        if settings.interrupt.is_set() {
+            return Err(SampleError::Interrupted);
+        }
+        let first = finished.len();
         // Waiting groups enter while there is room (at least one, or nothing would ever run).
         let mut entering = Vec::new();
         while slots.is_empty() && entering.is_empty()
             || slots.len() + (entering.len() + 1) * settings.group_size <= settings.concurrency
         {
             let Some((number, group)) = waiting.next() else { break };
-            entering.push(Opening::new(number, group, dialogue)?);
+            match guarded(|| Opening::new(number, group, dialogue)) {
+                Ok(opening) => entering.push(opening?),
+                Err(reason) => {
+                    let begin =
+                        |member| Trajectory::begin(group.task.as_ref(), number, member, dialogue.layout());
+                    let members = 0..settings.group_size;
+                    finished.extend(members.map(|member| crashed(begin(member), &reason)));
+                }
+            }
         }
         let mut entries: Vec<Entry<'_>> = slots
             .iter_mut()
@@ -171,14 +238,17 @@ pub fn sample(
             .try_for_each(|(slot, logits)| slot.advance(logits, dialogue, settings))?;
         for (opening, logits) in entering.iter().zip(opened.chunks(vocab)) {
             for member in 0..settings.group_size {
-                let mut slot = opening.member(member, dialogue);
-                slot.advance(&mut logits.to_vec(), dialogue, settings)?;
-                slots.push(slot);
+                match guarded(|| opening.member(member, dialogue)) {
+                    Ok(mut slot) => {
+                        slot.advance(&mut logits.to_vec(), dialogue, settings)?;
+                        slots.push(slot);
+                    }
+                    Err(reason) => finished.push(crashed(opening.begin(member, dialogue), &reason)),
+                }
             }
         }
         look_up(&mut slots);
         slots.par_iter_mut().try_for_each(|slot| slot.act(dialogue, settings))?;
-        let first = finished.len();
         let (done, rest): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|s| s.finished);
         slots = rest;
         finished.extend(done.into_iter().map(|s| s.trajectory));
@@ -187,15 +257,45 @@ pub fn sample(
         }
     }
     finished.sort_by_key(|t| (t.group, t.member));
-    Ok(finished)
+    let crashed = finished.iter().filter(|t| t.ending == Ending::Crashed).count();
+    match finished.iter().find(|t| t.ending == Ending::Crashed) {
+        Some(first)
+            if crashed == finished.len() || crashed as f64 > settings.max_crashes * finished.len() as f64 =>
+        {
+            Err(SampleError::Crashed {
+                crashed,
+                episodes: finished.len(),
+                task: first.task.clone(),
+                reason: first.last_observation.clone(),
+                most: settings.max_crashes,
+            })
+        }
+        _ => Ok(finished),
+    }
+}
+
+/// An episode whose environment panicked.
+fn crashed(trajectory: Trajectory, reason: &str) -> Trajectory {
+    Trajectory { ending: Ending::Crashed, last_observation: reason.to_owned(), ..trajectory }
+}
+
+/// What code of an environment comes to, or what it said when it panicked. What the panic left half done is not looked
+/// at again: its episode is over.
+fn guarded<T>(environment: impl FnOnce() -> T) -> Result<T, String> {
+    caught(environment).map_err(|panic| format!("the environment panicked: {panic}"))
 }
 
 /// Looks up what the actions at hand ask for: all that ask the same retriever in one batch.
 fn look_up(slots: &mut [Slot]) {
     type Asking = (Arc<dyn Retriever>, usize, Vec<(usize, String)>);
     let mut batches: Vec<Asking> = Vec::new();
-    for (number, slot) in slots.iter().enumerate() {
-        let lookup = slot.said.as_ref().and_then(|said| slot.episode.lookup(&said.action.command));
+    for (number, slot) in slots.iter_mut().enumerate() {
+        let Some(said) = &slot.said else { continue };
+        let lookup = guarded(|| slot.episode.lookup(&said.action.command));
+        let lookup = lookup.unwrap_or_else(|reason| {
+            slot.crash = Some(reason);
+            None
+        });
         let Some(Lookup { retriever, query, most }) = lookup else { continue };
         let same = |batch: &&mut Asking| Arc::ptr_eq(&batch.0, &retriever) && batch.1 == most;
         match batches.iter_mut().find(same) {
@@ -205,9 +305,14 @@ fn look_up(slots: &mut [Slot]) {
     }
     for (retriever, most, asking) in batches {
         let (numbers, queries): (Vec<usize>, Vec<String>) = asking.into_iter().unzip();
-        for (number, found) in numbers.into_iter().zip(retriever.retrieve(&queries, most)) {
-            slots[number].turn.lookup_failed = found.is_err();
-            slots[number].episode.supply(found);
+        match guarded(|| retriever.retrieve(&queries, most)) {
+            Ok(found) => {
+                for (number, found) in numbers.into_iter().zip(found) {
+                    slots[number].turn.lookup_failed = found.is_err();
+                    slots[number].episode.supply(found);
+                }
+            }
+            Err(reason) => numbers.into_iter().for_each(|number| slots[number].crash = Some(reason.clone())),
         }
     }
 }
@@ -245,11 +350,17 @@ impl<'a> Opening<'a> {
             pending: Vec::new(),
             parts: Vec::new(),
             kept: Vec::new(),
-            trajectory: Trajectory::begin(task.as_ref(), self.number, member, dialogue.layout()),
+            trajectory: self.begin(member, dialogue),
             turn: self.turn.clone(),
             said: None,
+            crash: None,
             finished: false,
         }
+    }
+
+    /// The record of a member that has done nothing yet.
+    fn begin(&self, member: usize, dialogue: &Dialogue) -> Trajectory {
+        Trajectory::begin(self.group.task.as_ref(), self.number, member, dialogue.layout())
     }
 }
 
@@ -260,7 +371,7 @@ impl Slot {
         logits: &mut [f32],
         dialogue: &Dialogue,
         settings: &Settings,
-    ) -> Result<(), DialogueError> {
+    ) -> Result<(), SampleError> {
         if let Some(part) = self.parts.pop() {
             self.kept.push(self.sequence.clone());
             self.pending = part;
@@ -271,6 +382,9 @@ impl Slot {
         let (turn, token) = (t.turns.len() as u64, self.turn.response.len() as u64);
         let keys = [seed, purpose, step, t.group as u64, t.member as u64, turn, token];
         let chosen = choose(logits, settings.sampling, Draw::new(&keys).unit());
+        if chosen.logprob.is_nan() {
+            return Err(SampleError::NotFinite { task: t.task.clone(), turn: t.turns.len() + 1 });
+        }
         self.turn.response.push(chosen.token);
         self.turn.logprobs.push(chosen.logprob);
         self.turn.ended = chosen.token == dialogue.end_token();
@@ -286,15 +400,18 @@ impl Slot {
     /// Sends the action of a response that has ended to the environment, and prepares the next message.
     fn act(&mut self, dialogue: &Dialogue, settings: &Settings) -> Result<(), DialogueError> {
         let Some(Said { last, text, action }) = self.said.take() else { return Ok(()) };
-        let refused = || {
-            settings.invalid_means == InvalidMeans::Refused
-                && !dialogue.grammar().admits(&action.command, &self.episode.admissible())
+        let crash = self.crash.take().map_or(Ok(()), Err);
+        let (valid, step, admissible) = match crash.and_then(|()| self.respond(&action, dialogue, settings)) {
+            Ok(response) => response,
+            Err(reason) => {
+                (self.trajectory.ending, self.trajectory.last_observation) = (Ending::Crashed, reason);
+                self.finished = true;
+                return Ok(());
+            }
         };
-        self.turn.valid = action.valid && !refused();
+        self.turn.valid = valid;
         self.turn.text = text;
-        let step = self.episode.step(&action.command);
         self.turn.action = action.command;
-        let admissible = dialogue.lists_admissible().then(|| self.episode.admissible());
         let next = Turn::open(step.observation, admissible, Vec::new());
         let turn = std::mem::replace(&mut self.turn, next);
         self.trajectory.turns.push(turn);
@@ -314,6 +431,27 @@ impl Slot {
             self.finished = true;
         }
         Ok(())
+    }
+
+    /// Whether an action is valid, what the environment makes of it, and the commands it admits then.
+    ///
+    /// # Errors
+    /// The environment panics.
+    fn respond(
+        &mut self,
+        action: &Action,
+        dialogue: &Dialogue,
+        settings: &Settings,
+    ) -> Result<Response, String> {
+        let episode = &mut self.episode;
+        guarded(|| {
+            let refused = settings.invalid_means == InvalidMeans::Refused
+                && action.valid
+                && !dialogue.grammar().admits(&action.command, &episode.admissible());
+            let step = episode.step(&action.command);
+            let admissible = dialogue.lists_admissible().then(|| episode.admissible());
+            (action.valid && !refused, step, admissible)
+        })
     }
 
     /// Prepares the prompt of the next turn after the response's last token, unless there is no room for it.

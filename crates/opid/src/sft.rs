@@ -3,16 +3,18 @@
 //! The result is a run folder whose checkpoint 0 is the starting policy, a Hugging Face folder;
 //! training can go on from it.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::policy::{open_policy, untrained};
 use crate::probe::{Probe, probe};
 use crate::recipe::Recipe;
-use crate::run::{RunError, RunFolder};
+use crate::run::{RunError, RunFolder, Snapshot};
 use crate::tasks::Tasks;
-use crate::train::{Event, TrainError};
+use crate::train::{Control, Event, TrainError};
 use crate::warm_start::{self, Progress};
 
 /// Updates between two lines in `metrics.jsonl`.
@@ -36,6 +38,7 @@ pub fn sft(
     recipe: &Recipe,
     model: Option<&Path>,
     path: &Path,
+    control: &Control,
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Trained, TrainError> {
     let warm = recipe.warm_start.as_ref().ok_or(TrainError::NoStages)?;
@@ -46,7 +49,7 @@ pub fn sft(
         None => untrained(recipe, warm, &tasks)?,
     };
     // After everything that can be wrong with the recipe, before anything that takes long.
-    let mut folder = RunFolder::create(path, recipe)?;
+    let mut folder = RunFolder::create(path, recipe, control.storage.clone())?;
     observe(Event::Policy { parameters: start.model.len(), vocabulary: start.model.config.vocab_size });
     let mut unwritten = None;
     let progress = &mut |progress: Progress| {
@@ -54,16 +57,35 @@ pub fn sft(
             unwritten.get_or_insert(error);
         }
         observe(Event::WarmStart(progress));
+        match unwritten.is_some() {
+            true => ControlFlow::Break(()),
+            false => control.interrupt.flow(),
+        }
     };
-    warm_start::train(&mut start.model, &start.dialogue, &tasks, &warm.stages, recipe, progress)?;
+    let trained =
+        warm_start::train(&mut start.model, &start.dialogue, &tasks, &warm.stages, recipe, progress)?;
     if let Some(error) = unwritten {
         return Err(error.into());
     }
-    let checkpoint = folder.save(0, &start.model, None, None, recipe.policy.save_dtype, &start.text)?;
+    if trained.is_break() {
+        return Err(TrainError::NotTrained { run: path.to_owned() });
+    }
+    let model = Arc::new(start.model);
+    let snapshot = Snapshot {
+        step: 0,
+        model: model.clone(),
+        optimizer: None,
+        average: None,
+        dtype: recipe.policy.save_dtype,
+        text: Arc::new(start.text),
+    };
+    folder.save(snapshot, 0, Vec::new())?;
+    folder.finish()?;
+    let checkpoint = folder.checkpoint(0);
     let games = warm.probe_games;
     let probe = match games {
         0 => None,
-        _ => Some(probe(&start.model, &start.dialogue, &tasks, recipe, games)?),
+        _ => Some(probe(&model, &start.dialogue, &tasks, recipe, games, &control.interrupt)?),
     };
     if let Some(probe) = &probe {
         folder.log(&json!({ "step": 0, "probe": probe }))?;

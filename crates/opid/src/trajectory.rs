@@ -81,6 +81,8 @@ pub enum Ending {
     TurnLimit,
     /// The limit of the history's length was reached.
     ContextLimit,
+    /// The environment panicked; what it said is the last observation.
+    Crashed,
 }
 
 /// A finished episode.

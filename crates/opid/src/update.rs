@@ -1,6 +1,8 @@
 //! The policy update: mini-batches, gradients of the objective, AdamW. It knows nothing of how the
 //! advantages came about.
 
+use std::sync::Arc;
+
 use opid_lm::graph::Workspace;
 use opid_lm::kernels::head::TokenStats;
 use opid_lm::model::Model;
@@ -12,16 +14,16 @@ use crate::packing::{Pack, Row, pack_responses};
 use crate::recipe::{Optimizer, Recipe, Schedule, Teacher};
 use crate::trajectory::Trajectory;
 
-/// The model in training and everything an update needs.
+/// The model in training and everything an update needs. What a checkpoint may still be writing is shared with it.
 pub struct Learner {
     /// The policy.
-    pub policy: Model,
+    pub policy: Arc<Model>,
     /// The policy that training started from, if the loss or the skills look at it.
     pub reference: Option<Model>,
     /// The policy averaged over training steps, if it is the teacher.
-    pub average: Option<Model>,
+    pub average: Option<Arc<Model>>,
     /// Moments.
-    pub optimizer: AdamW,
+    pub optimizer: Arc<AdamW>,
     /// Buffers.
     pub workspace: Workspace,
     grad: Vec<f32>,
@@ -49,7 +51,7 @@ pub struct UpdateMetrics {
     pub sampler_gap: f64,
     /// Gradient norm before clipping, mean over mini-batches.
     pub grad_norm: f64,
-    /// Mini-batches whose gradient was not finite; they changed nothing.
+    /// Mini-batches with a gradient or log-probability that was not finite; they changed nothing.
     pub skipped: usize,
     /// Learning rate.
     pub learning_rate: f64,
@@ -89,12 +91,19 @@ impl Learner {
         };
         Learner {
             reference: (recipe.loss.kl > 0.0 || teaches).then(|| policy.clone()),
-            average: (teacher == Some(Teacher::Average)).then(|| policy.clone()),
-            optimizer: AdamW::new(policy.len(), config),
+            average: (teacher == Some(Teacher::Average)).then(|| Arc::new(policy.clone())),
+            optimizer: Arc::new(AdamW::new(policy.len(), config)),
             workspace: Workspace::new(&policy).recomputing(o.recompute),
             grad: vec![0.0; policy.len()],
-            policy,
+            policy: Arc::new(policy),
         }
+    }
+
+    /// Copies what a checkpoint is still writing, so that the update can change its own.
+    pub fn own(&mut self) {
+        Arc::make_mut(&mut self.policy);
+        Arc::make_mut(&mut self.optimizer);
+        self.average.as_mut().map(Arc::make_mut);
     }
 
     /// Log-probabilities of every response token under the reference, if the loss compares with it, and the
@@ -119,7 +128,6 @@ impl Learner {
     }
 
     /// One training step: an update for each mini-batch of groups.
-    ///
     pub fn update(
         &mut self,
         trajectories: &[Trajectory],
@@ -133,12 +141,13 @@ impl Learner {
         let lr = recipe.optimizer.learning_rate * rate_factor(&recipe.optimizer, step, recipe.steps);
         let mut metrics = UpdateMetrics { learning_rate: lr, ..UpdateMetrics::default() };
         let mut objective = Objective::new(recipe, tokens);
+        let (policy, optimizer) = (Arc::make_mut(&mut self.policy), Arc::make_mut(&mut self.optimizer));
         for (i, (rows, packs)) in parts.iter().enumerate() {
             objective.weigh(rows, recipe.rollout.max_response_tokens);
             if objective.needs_log_probs() {
                 let mut log_probs = vec![0.0; tokens.old.len()];
                 for pack in packs {
-                    let stats = self.workspace.score(&self.policy, &pack.batch, temperature);
+                    let stats = self.workspace.score(policy, &pack.batch, temperature);
                     for (stats, &n) in stats.iter().zip(&pack.numbers) {
                         log_probs[n] = stats.logprob as f64;
                     }
@@ -147,25 +156,26 @@ impl Learner {
                 objective.tell_log_probs(rows, &log_probs);
             }
             self.grad.fill(0.0);
+            let mut finite = true;
             for pack in packs {
                 let loss = |target: usize, stats: TokenStats| objective.grad(pack.numbers[target], stats);
                 let ws = &mut self.workspace;
-                let stats =
-                    ws.forward_backward(&self.policy, &pack.batch, temperature, &loss, &mut self.grad);
+                let stats = ws.forward_backward(policy, &pack.batch, temperature, &loss, &mut self.grad);
                 metrics.computed += pack.batch.rows();
+                finite &= stats.iter().all(TokenStats::is_finite);
                 objective.measure(&mut metrics, &pack.numbers, &stats, i == 0);
             }
             let norm = global_norm(&self.grad);
-            if norm.is_finite() {
+            if finite && norm.is_finite() {
                 let scale = (recipe.optimizer.grad_clip / norm.max(1e-12)).min(1.0);
-                self.optimizer.step(&mut self.policy.weights, &self.grad, lr as f32, scale as f32);
+                optimizer.step(&mut policy.weights, &self.grad, lr as f32, scale as f32);
                 metrics.grad_norm += norm / parts.len() as f64;
             } else {
                 metrics.skipped += 1;
             }
         }
         if let Some(average) = &mut self.average {
-            blend(&mut average.weights, &self.policy.weights, recipe.skill.teacher_decay as f32);
+            blend(&mut Arc::make_mut(average).weights, &policy.weights, recipe.skill.teacher_decay as f32);
         }
         let n = tokens.old.len().max(1) as f64;
         for sum in [

@@ -5,6 +5,7 @@
 //! instruction-tuned model follows advice too. Without that, skills could not tell a good response from
 //! a bad one, and there would be nothing to distil.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use opid_env::environment::{Slips, Task};
@@ -56,6 +57,21 @@ pub enum WarmStartError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// Training does not go on.
+    #[error(
+        "stage {stage}, update {update}: {skipped} updates were skipped because their gradient or a log-probability was \
+         not a finite number, more than optimizer.max_skipped = {most}: lower the stage's learning_rate"
+    )]
+    NotFinite {
+        /// Stage, from 1.
+        stage: usize,
+        /// Update, from 1.
+        update: u64,
+        /// Updates skipped.
+        skipped: usize,
+        /// The number allowed.
+        most: usize,
+    },
 }
 
 /// How far supervised training is.
@@ -171,7 +187,7 @@ struct Branch {
     response: Vec<u32>,
 }
 
-/// Supervised training of `model` on expert episodes, stage after stage.
+/// Supervised training of `model` on expert episodes, stage after stage, unless `progress` breaks it off.
 ///
 /// # Errors
 /// The tasks cannot be had, or a prompt or the tokenizer fails.
@@ -181,11 +197,11 @@ pub fn train(
     tasks: &Tasks,
     stages: &[Stage],
     recipe: &Recipe,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), WarmStartError> {
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, WarmStartError> {
     let mut workspace = Workspace::new(model).recomputing(recipe.optimizer.recompute);
     let mut grad = vec![0.0; model.len()];
-    let mut first = 0;
+    let (mut first, mut skipped) = (0, 0);
     for (number, stage) in stages.iter().enumerate() {
         let config = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
         let mut optimizer = AdamW::new(model.len(), config);
@@ -205,13 +221,14 @@ pub fn train(
                 pack(&examples, stage.observation_weight, recipe.optimizer.micro_batch_tokens);
             let total: f64 = weights.iter().sum();
             grad.fill(0.0);
-            let (mut loss, mut responses, mut tokens) = (0.0, 0usize, 0);
+            let (mut loss, mut responses, mut tokens, mut finite) = (0.0, 0usize, 0, true);
             for p in &packs {
                 let slope = |i: usize, _: TokenStats| TokenGrad {
                     logprob: (-weights[p.numbers[i]] / total) as f32,
                     entropy: 0.0,
                 };
                 let stats = workspace.forward_backward(model, &p.batch, 1.0, &slope, &mut grad);
+                finite &= stats.iter().all(TokenStats::is_finite);
                 for (s, &n) in stats.iter().zip(&p.numbers).filter(|(_, n)| weights[**n] == 1.0) {
                     loss -= s.logprob as f64 * weights[n];
                     responses += 1;
@@ -222,11 +239,22 @@ pub fn train(
             let rise = ((update + 1) as f64 / (stage.warmup + 1) as f64).min(1.0);
             let fall = 1.0 - update as f64 / stage.updates as f64;
             let lr = stage.learning_rate * rise * fall;
-            if norm.is_finite() {
+            if finite && norm.is_finite() {
                 let scale = (GRAD_CLIP / norm.max(1e-12)).min(1.0);
                 optimizer.step(&mut model.weights, &grad, lr as f32, scale as f32);
+            } else {
+                skipped += 1;
+                let most = recipe.optimizer.max_skipped;
+                if skipped > most {
+                    return Err(WarmStartError::NotFinite {
+                        stage: number + 1,
+                        update: update + 1,
+                        skipped,
+                        most,
+                    });
+                }
             }
-            progress(Progress {
+            let told = progress(Progress {
                 stage: number,
                 update: update + 1,
                 updates: stage.updates,
@@ -234,9 +262,12 @@ pub fn train(
                 tokens,
                 truncated_prompts,
             });
+            if told.is_break() {
+                return Ok(told);
+            }
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Makes the example of one task from a disturbed expert's episode.

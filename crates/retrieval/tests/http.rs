@@ -231,3 +231,26 @@ fn our_server_says_what_is_wrong() {
     let taken = RetrievalServer::start(server.address(), counting(0)).map(|_| ()).expect_err("a taken port");
     assert!(taken.to_string().contains("another port"), "{taken}");
 }
+
+#[test]
+fn a_server_that_hangs_is_given_up_in_time() {
+    // One that takes connections and never says anything, and one that stops in the middle of its reply.
+    for said in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"result\": ["] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/retrieve", listener.local_addr().expect("an address"));
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let _ = std::io::Write::write_all(&mut stream, said);
+                open.push(stream);
+            }
+        });
+        let start = std::time::Instant::now();
+        let found = client(&url, Form::Batch).retrieve(&texts(&["a", "b", "c"]), 3);
+        assert_eq!(found.len(), 3);
+        assert!(found.iter().all(Result::is_err), "{found:?}");
+        // Three attempts of at most 400 ms, for two batches at once.
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        assert!(error(&found).contains("Timeout Error"), "{}", error(&found));
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use opid::bench::{Figure, environment, model, roofline, search, shop, step};
+use opid::bench::{Figure, environment, load, model, roofline, search, shop, step};
 use opid::recipe::Recipe;
 
 use super::print;
@@ -25,6 +25,8 @@ enum What {
     Lm(Common),
     /// Whole training steps under OPID and under GRPO.
     Step(StepArgs),
+    /// Many episodes at once for long: speed on all threads, and whether memory grows.
+    Load(LoadArgs),
     /// Retrieval: by words, among vectors, and making vectors; with --json, a line per figure.
     Search(SearchArgs),
 }
@@ -48,6 +50,19 @@ struct EnvironmentArgs {
     /// Measure only a shop, with this many products that are made up.
     #[arg(long, value_name = "N")]
     products: Option<usize>,
+}
+
+/// Options of `bench load`.
+#[derive(clap::Args)]
+struct LoadArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Episodes at once, in each environment [default: 10000, quick 1000].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    episodes: Option<u32>,
+    /// Steps of each [default: 400, quick 40].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    rounds: Option<u32>,
 }
 
 /// Options of `bench step`.
@@ -87,6 +102,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Env(args) => measure_environments(&args),
         What::Lm(common) => measure_models(&common),
+        What::Load(args) => measure_load(&args),
         What::Step(args) => measure_steps(&args),
         What::Search(args) => measure_search(args),
     }?;
@@ -94,6 +110,31 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         eprintln!("note: this program was built without --release, so all speeds are too low");
     }
     Ok(())
+}
+
+fn measure_load(args: &LoadArgs) -> anyhow::Result<()> {
+    let (episodes, rounds) = if args.common.quick { (1000, 40) } else { (10_000, 400) };
+    let chosen = |given: Option<u32>, otherwise: usize| given.map_or(otherwise, |given| given as usize);
+    let measured = load::all(chosen(args.episodes, episodes), chosen(args.rounds, rounds))?;
+    if args.common.json {
+        return print(&format!("{}\n", serde_json::to_string(&measured)?));
+    }
+    let mut text =
+        "environment   episodes      steps     tasks    steps/s  resident MB after each tenth\n".to_owned();
+    for m in measured {
+        let resident: Vec<String> =
+            m.resident.iter().map(|bytes| format!("{:.0}", *bytes as f64 / 1e6)).collect();
+        text.push_str(&format!(
+            "{:<12} {:>9} {:>10} {:>9} {:>10.0}  {}\n",
+            m.name,
+            m.episodes,
+            m.steps,
+            m.tasks,
+            m.speed.per_second,
+            resident.join(" ")
+        ));
+    }
+    print(&text)
 }
 
 fn measure_environments(args: &EnvironmentArgs) -> anyhow::Result<()> {

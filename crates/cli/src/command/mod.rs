@@ -5,8 +5,10 @@ mod bench;
 mod config;
 mod eval;
 mod experiment;
+mod export;
 mod generate;
 mod index;
+mod inspect;
 mod json_lines;
 mod play;
 mod serve_retriever;
@@ -49,6 +51,10 @@ pub enum Command {
     Analyze(analyze::Args),
     /// Measure how often a model solves its tasks.
     Eval(eval::Args),
+    /// Write a policy as a Hugging Face folder of its own.
+    Export(export::Args),
+    /// Show what is in a run or model folder, and whether it is whole.
+    Inspect(inspect::Args),
     /// Play a game yourself, or let another program play it.
     Play(play::Args),
     /// Write household games as files that opid and the original ALFWorld play.
@@ -72,6 +78,8 @@ impl Command {
             Command::Experiment(args) => experiment::run(args),
             Command::Analyze(args) => analyze::run(args),
             Command::Eval(args) => eval::run(args),
+            Command::Export(args) => export::run(args),
+            Command::Inspect(args) => inspect::run(args),
             Command::Play(args) => play::run(args),
             Command::Generate(args) => generate::run(args),
             Command::Index(args) => index::run(args),

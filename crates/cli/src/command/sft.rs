@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use opid::sft;
+use opid::train::Control;
 
 use super::{RecipeArgs, free_folder, print};
 use crate::display::Display;
+use crate::signal;
 
 /// Options of `sft`.
 #[derive(clap::Args)]
@@ -35,7 +37,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         recipe.seed,
         folder.display()
     ))?;
+    let control = Control { interrupt: signal::catch()?, ..Control::default() };
     let mut display = Display::new();
-    let trained = sft::sft(&recipe, args.model.as_deref(), &folder, &mut |event| display.show(event))?;
+    let model = args.model.as_deref();
+    let trained = sft::sft(&recipe, model, &folder, &control, &mut |event| display.show(event))?;
     print(&format!("policy saved in {}\n", trained.checkpoint.display()))
 }

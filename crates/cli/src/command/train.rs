@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use opid::run::RunFolder;
-use opid::train;
+use opid::train::{self, Control};
 
 use super::{RecipeArgs, free_folder};
 use crate::display::Display;
+use crate::signal;
 
 /// Options of `train`.
 #[derive(clap::Args)]
@@ -17,13 +18,14 @@ pub struct Args {
     /// Folder of the run [default: runs/NAME, with a number added if it exists].
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// Continue the run in this folder from its last checkpoint.
+    /// Continue the run in this folder from its last checkpoint that is whole.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["recipe", "run", "changes"])]
     resume: Option<PathBuf>,
 }
 
 /// Trains, showing progress, and says where the result is.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let control = Control { interrupt: signal::catch()?, ..Control::default() };
     let mut display = Display::new();
     let outcome = match &args.resume {
         Some(folder) => {
@@ -34,13 +36,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             );
             let recipe = RunFolder::recipe(folder)?;
             display.begin(&recipe, folder);
-            train::resume(&recipe, folder, &mut |event| display.show(event))?
+            train::resume(&recipe, folder, &control, &mut |event| display.show(event))?
         }
         None => {
             let recipe = args.recipe.read()?;
             let folder = args.run.unwrap_or_else(|| free_folder(&recipe.name));
             display.begin(&recipe, &folder);
-            train::train(&recipe, &folder, &mut |event| display.show(event))?
+            train::train(&recipe, &folder, &control, &mut |event| display.show(event))?
         }
     };
     display.finish(&outcome);

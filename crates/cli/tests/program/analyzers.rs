@@ -136,7 +136,8 @@ fn a_used_up_budget_stops_a_run_that_can_go_on() {
     let config = read(&parted.join("config.toml")).replace(&format!("max_requests = {enough}"), &raised);
     std::fs::write(parted.join("config.toml"), config).expect("a file");
     asking(place.path(), &server, &["train", "--resume", "parted"]).ok();
-    assert_eq!(json_lines(&read(&parted.join("spending.jsonl"))).len() as u64, total);
+    // A line when it is sent, and one when it is over.
+    assert_eq!(json_lines(&read(&parted.join("spending.jsonl"))).len() as u64, 2 * total);
     assert_same(&whole, &parted);
 }
 

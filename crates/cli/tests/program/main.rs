@@ -3,6 +3,7 @@
 mod analyzers;
 mod experiments;
 mod games;
+mod lives;
 mod methods;
 mod recipes;
 mod retrieval;

@@ -61,6 +61,7 @@ pub fn timeless_metrics(run: &Path) -> Vec<Value> {
         let fields = line.as_object_mut().expect("an object");
         fields.remove("seconds");
         fields.remove("tokens_per_second");
+        fields.remove("memory");
     }
     lines
 }

@@ -197,6 +197,15 @@ impl Index {
         if names > all.len() || names + read_u32(all, documents - 4) as usize != all.len() {
             return Err("it is cut off");
         }
+        // Documents are looked at when they are found: there may be a billion postings.
+        let term = |n: usize| {
+            let at = HEADER + 12 * n;
+            (read_u64(all, at), read_u32(all, at + 8))
+        };
+        let ordered = (0..terms).all(|n| term(n).0 <= term(n + 1).0 && term(n).1 <= term(n + 1).1);
+        if !ordered || term(terms).0 != postings as u64 {
+            return Err("its terms are out of order");
+        }
         let mean = (total as f64 / filled.max(1) as f64) as f32;
         let inverse = std::array::from_fn(|code| {
             1.0 / (K1 * ((1.0 - B) + B * decode_length(code as u8) as f32 / mean))
@@ -352,7 +361,8 @@ impl Index {
             if open {
                 for (document, frequency) in term.documents.iter().zip(term.frequencies) {
                     let document = u32::from_le_bytes(*document);
-                    let sum = &mut scores[document as usize];
+                    // Only a damaged file names others.
+                    let Some(sum) = scores.get_mut(document as usize) else { continue };
                     if *sum == 0.0 {
                         found.push(document);
                     }

@@ -28,6 +28,14 @@ pub struct TokenStats {
     pub entropy: f32,
 }
 
+impl TokenStats {
+    /// Whether the logits were numbers. One that is not shows here in any case: it enters the entropy by a product with
+    /// itself, while its exponential is bounded.
+    pub fn is_finite(&self) -> bool {
+        self.logprob.is_finite() && self.entropy.is_finite()
+    }
+}
+
 /// How the loss changes with the two numbers of [`TokenStats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenGrad {

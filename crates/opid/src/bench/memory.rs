@@ -1,5 +1,7 @@
 //! The most memory this process has held, where the system tells (Linux).
 
+use crate::memory::Memory;
+
 /// Starts a new maximum.
 pub fn reset_peak() {
     // Without it the figure is that of the whole process so far, which is still an upper bound.
@@ -8,8 +10,5 @@ pub fn reset_peak() {
 
 /// Most bytes resident since [`reset_peak`].
 pub fn peak() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+    Some(Memory::now()?.peak)
 }

@@ -4,6 +4,7 @@
 //! other things too, only the latter is fair.
 
 pub mod environment;
+pub mod load;
 pub mod memory;
 pub mod model;
 pub mod roofline;

@@ -16,7 +16,7 @@ use crate::metrics::{Seconds, StepMetrics};
 use crate::policy::untrained;
 use crate::recipe::{Recipe, WarmStart};
 use crate::tasks::Tasks;
-use crate::train::{Event, TrainError, train};
+use crate::train::{Control, Event, TrainError, train};
 use crate::trajectory::Trajectory;
 
 /// Steps that cannot be measured.
@@ -109,7 +109,7 @@ pub fn measure(
         let mut recipe = recipe.clone();
         recipe.algorithm = algorithm.clone();
         let mut steps = Vec::new();
-        train(&recipe, &scratch.path().join(name), &mut |event| {
+        train(&recipe, &scratch.path().join(name), &Control::default(), &mut |event| {
             if let Event::Step(metrics, of) = event {
                 progress(&format!("{name}: step {} of {of}", metrics.step));
                 steps.push(metrics.clone());
@@ -137,6 +137,7 @@ fn summary(recipe: &Recipe, steps: &[StepMetrics], run: &Path) -> Result<Measure
         analyzer_wait: phase(|s| s.analyzer_wait),
         rescore: phase(|s| s.rescore),
         update: phase(|s| s.update),
+        saving: phase(|s| s.saving),
     };
     let total = median(counted.iter().map(|m| m.seconds.total()).collect());
     let tokens = match counted.last() {

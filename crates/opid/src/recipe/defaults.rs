@@ -123,6 +123,7 @@ impl Default for Rollout {
             top_k: 0,
             max_response_tokens: 24,
             concurrency: 128,
+            max_crashes: 0.1,
             skills: ShownSkills::None,
         }
     }
@@ -194,6 +195,7 @@ impl Default for Optimizer {
             moments: MomentFormat::F32,
             grad_clip: 1.0,
             mini_batches: 2,
+            max_skipped: 10,
             micro_batch_tokens: 4096,
             recompute: false,
         }
@@ -214,7 +216,7 @@ impl Default for Evaluation {
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Checkpoint { every: 10, keep: 2, trajectories_every: 1 }
+        Checkpoint { every: 10, keep: 2, keep_best: 0, trajectories_every: 1 }
     }
 }
 

@@ -160,6 +160,9 @@ pub struct Rollout {
     pub max_response_tokens: usize,
     /// Most episodes sampled at the same time.
     pub concurrency: usize,
+    /// Most episodes of a step, as a share, whose environment may fail (panic); they are dropped and counted. More
+    /// stop the run.
+    pub max_crashes: f64,
     /// Skills in the policy's own history while it trains: `none`, or `bank` (that of `skill.bank` for the
     /// task).
     pub skills: ShownSkills,
@@ -245,6 +248,9 @@ pub struct Optimizer {
     pub grad_clip: f64,
     /// Parameter updates per training step, each on a share of the groups.
     pub mini_batches: usize,
+    /// Most updates of a run that may be skipped because their gradient is not finite; one more stops it. The same
+    /// for its warm start.
+    pub max_skipped: usize,
     /// Tokens computed at once; bounds the memory of activations.
     pub micro_batch_tokens: usize,
     /// Whether the backward pass computes every layer again from its input instead of keeping its
@@ -288,6 +294,9 @@ pub struct Checkpoint {
     pub every: u64,
     /// Checkpoints kept; older ones are removed. 0 keeps all.
     pub keep: usize,
+    /// Checkpoints kept besides because their evaluation (the first of the recipe's ways) was best; of equals the
+    /// later. A step counts if it has a checkpoint and an evaluation: `every` and `evaluation.every`.
+    pub keep_best: usize,
     /// Training steps between the steps whose trajectories are written; 0 writes none.
     pub trajectories_every: u64,
 }

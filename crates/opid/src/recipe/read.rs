@@ -101,6 +101,9 @@ impl Recipe {
         if !(r.top_p > 0.0 && r.top_p <= 1.0) {
             return fail("rollout.top_p", "use a value above 0 and at most 1");
         }
+        if !(0.0..=1.0).contains(&r.max_crashes) {
+            return fail("rollout.max_crashes", "it is a share of the episodes: use 0 to 1");
+        }
         if r.max_response_tokens == 0 {
             return fail("rollout.max_response_tokens", "a response needs at least one token");
         }
@@ -205,7 +208,7 @@ impl Recipe {
         if o.mini_batches == 0 || o.mini_batches > r.groups {
             return fail("optimizer.mini_batches", "use at least 1 and at most rollout.groups");
         }
-        if o.grad_clip <= 0.0 {
+        if o.grad_clip <= 0.0 || o.grad_clip.is_nan() {
             return fail("optimizer.grad_clip", "use a value above 0");
         }
         if self.evaluation.temperatures.is_empty() {

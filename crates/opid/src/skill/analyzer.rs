@@ -17,6 +17,7 @@ use super::replay::{Replay, ReplayError};
 use super::reply::ReplyError;
 pub use super::usage::Usage;
 use crate::chat::Chat;
+use crate::interrupt::Interrupt;
 use crate::recipe::{AnalyzerName, Recipe};
 use crate::run::RunError;
 use crate::trajectory::Trajectory;
@@ -143,6 +144,9 @@ pub trait Analyzer: Send + Sync {
     /// # Errors
     /// The analyzer cannot go on.
     fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError>;
+
+    /// From now on, waiting for something outside of this program ends, with an error, once a stop is asked for.
+    fn heed(&mut self, _interrupt: &Interrupt) {}
 
     /// Starts on an episode of the step while others are still played, and returns at once. What it finds waits for
     /// `wait_for` and the next `analyze`, which give the same results with and without it, sooner or later.

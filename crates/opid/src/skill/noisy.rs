@@ -6,6 +6,7 @@
 use opid_env::random::Draw;
 
 use super::analyzer::{Analyses, Analysis, Analyzer, StepContext, StopError};
+use crate::interrupt::Interrupt;
 use crate::recipe::SkillNoise;
 use crate::trajectory::Trajectory;
 
@@ -55,6 +56,10 @@ impl Noisy {
 }
 
 impl Analyzer for Noisy {
+    fn heed(&mut self, interrupt: &Interrupt) {
+        self.inner.heed(interrupt);
+    }
+
     fn prefetch(&self, trajectory: &Trajectory) -> Result<(), StopError> {
         self.inner.prefetch(trajectory)
     }

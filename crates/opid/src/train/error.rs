@@ -1,13 +1,18 @@
 //! Why a run cannot go on.
 
+use std::path::PathBuf;
+
 use opid_lm::error::LoadError;
 
 use crate::dialogue::DialogueError;
+use crate::memory::MemoryError;
 use crate::policy::PolicyError;
 use crate::probe::ProbeError;
+use crate::rollout::SampleError;
 use crate::run::RunError;
 use crate::skill::analyzer::StopError;
 use crate::skill::bank::NoSkill;
+use crate::skill::openai::OpenAiError;
 use crate::tasks::TasksError;
 use crate::trajectory::Trajectory;
 use crate::warm_start::WarmStartError;
@@ -39,6 +44,56 @@ pub enum TrainError {
     /// The run folder.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Episodes.
+    #[error(transparent)]
+    Sampling(SampleError),
+    /// The machine is too small.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A stop was asked for.
+    #[error("interrupted {}: opid train --resume {}", match .saved {
+        Some(steps) => format!("after {steps} steps, which are saved; to go on"),
+        None => "before the starting policy was saved; to begin again".to_owned(),
+    }, .run.display())]
+    Interrupted {
+        /// The run's folder.
+        run: PathBuf,
+        /// Training steps that are saved.
+        saved: Option<u64>,
+    },
+    /// A stop was asked for in supervised training.
+    #[error(
+        "interrupted before the policy was saved: remove {}, which holds only the log, and begin again", .run.display()
+    )]
+    NotTrained {
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// Training does not go on.
+    #[error(
+        "step {step}: {skipped} updates of this run were skipped because their gradient or a log-probability was not a \
+         finite number, more than optimizer.max_skipped = {most}; this step is not saved. Usually \
+         optimizer.learning_rate is too high: set a lower one in the run's config.toml (or a higher \
+         optimizer.max_skipped), and go on from the last checkpoint with --resume"
+    )]
+    NotFinite {
+        /// Training step.
+        step: u64,
+        /// Updates skipped.
+        skipped: usize,
+        /// The number allowed.
+        most: usize,
+    },
+    /// The policy is broken.
+    #[error(
+        "step {step}: the policy has weights that are not finite numbers, so it is not saved. A starting policy of that \
+         kind is damaged; after an update set a lower optimizer.learning_rate in the run's config.toml, and go on from \
+         the last checkpoint with --resume"
+    )]
+    Broken {
+        /// Training step.
+        step: u64,
+    },
     /// Skills do not make the starting policy better.
     #[error(
         "a good episode skill lifts the starting policy's success from {plain:.2} to {skill:.2}, less than \
@@ -165,9 +220,19 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Whether the policy is still that of the step before.
+    /// Whether nothing failed: a stop was asked for.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(
+            self,
+            TrainError::Interrupted { .. }
+                | TrainError::NotTrained { .. }
+                | TrainError::Stopped { reason: StopError::OpenAi(OpenAiError::Interrupted), .. }
+        )
+    }
+
+    /// Whether the policy is still that of the last step that is in the metrics, and worth to be kept.
     pub(super) fn leaves_policy(&self) -> bool {
-        use TrainError::{Analysis, Coverage, Retrieval, Share, Stopped, TooLong};
+        use TrainError::{Analysis, Coverage, Interrupted, Retrieval, Sampling, Share, Stopped, TooLong};
         matches!(
             self,
             Stopped { .. }
@@ -176,6 +241,8 @@ impl TrainError {
                 | Retrieval { .. }
                 | Share { .. }
                 | TooLong { .. }
+                | Sampling(SampleError::Crashed { .. })
+                | Interrupted { .. }
         )
     }
 

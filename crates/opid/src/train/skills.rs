@@ -73,7 +73,7 @@ impl<'a> SkillTerm<'a> {
             model: match skill.teacher {
                 Teacher::Policy => &learner.policy,
                 Teacher::Reference => learner.reference.as_ref().unwrap_or(&learner.policy),
-                Teacher::Average => learner.average.as_ref().unwrap_or(&learner.policy),
+                Teacher::Average => learner.average.as_deref().unwrap_or(&learner.policy),
             },
             dialogue,
             temperature: recipe.rollout.temperature,

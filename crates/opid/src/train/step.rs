@@ -7,6 +7,7 @@ use super::{Event, Run, TrainError};
 use crate::algo::dapo;
 use crate::algo::sampled::{Sampled, taught};
 use crate::collapse;
+use crate::memory::Memory;
 use crate::metrics::{Clock, SkillMetrics, StepMetrics};
 use crate::objective::Tokens;
 use crate::packing::{Row, rows};
@@ -14,7 +15,7 @@ use crate::recipe::WarmStart;
 use crate::record::records;
 use crate::rollout::{Group, Settings, sample};
 use crate::skill::analyzer::{Analysis, Analyzer};
-use crate::trajectory::Trajectory;
+use crate::trajectory::{Ending, Trajectory};
 
 /// Key that tells the random draws of training rollouts from others.
 const TRAINING: u64 = 201;
@@ -29,6 +30,8 @@ pub(super) struct Played {
     pub old: Vec<f64>,
     /// Groups that were replaced because their episodes all had the same reward.
     pub replaced: usize,
+    /// Episodes dropped because their environment failed.
+    pub crashed: usize,
 }
 
 impl Run<'_> {
@@ -41,9 +44,10 @@ impl Run<'_> {
         let mut clock = Clock::start();
         let scheduled = self.analyzer.clone().filter(|_| recipe.skill.schedule.is_on(step));
         let played = self.play(step, scheduled.as_deref())?;
-        let Played { trajectories, rows, old, replaced } = &played;
+        let Played { trajectories, rows, old, replaced, crashed } = &played;
         let mut metrics = StepMetrics::of(step, trajectories);
         metrics.replaced_groups = *replaced;
+        metrics.crashed_episodes = *crashed;
         metrics.seconds.rollout = clock.lap();
 
         let term = scheduled.map(|analyzer| SkillTerm::new(recipe, step, analyzer, &played));
@@ -56,6 +60,7 @@ impl Run<'_> {
 
         let mut analyses: Vec<Option<Analysis>> = vec![None; trajectories.len()];
         let mut scores = None;
+        self.look_up()?;
         metrics.skills = self.analyzer.as_ref().map(|_| SkillMetrics::default());
         if let Some(term) = &term {
             let mut rescored = term.rescore(&mut self.learner, &self.dialogue)?;
@@ -77,16 +82,22 @@ impl Run<'_> {
         let teacher = scores.as_ref().map(taught);
         let tokens =
             Tokens { old, reference: reference.as_deref(), teacher: teacher.as_deref(), advantages: &total };
+        self.look_up()?;
+        metrics.seconds.update = clock.lap();
+        self.learner.own();
+        metrics.seconds.saving = clock.lap() + std::mem::take(&mut self.blocked);
         metrics.update = self.learner.update(trajectories, rows, tokens, recipe, step - 1);
         metrics.update.reference_computed = reference_computed.unwrap_or(0);
         metrics.collapse = collapse::signs(&metrics);
-        metrics.seconds.update = clock.lap();
+        metrics.seconds.update += clock.lap();
+        metrics.memory = Memory::now();
         metrics.tokens_per_second = metrics.episode_tokens as f64 / clock.total();
 
         let every = recipe.checkpoint.trajectories_every;
         if every > 0 && step.is_multiple_of(every) {
             let records = records(trajectories, rows, &analyses, &parts, scores.as_ref());
             self.folder.write_trajectories(&format!("step_{step:06}"), &records)?;
+            self.blocked += clock.lap();
         }
         Ok(metrics)
     }
@@ -97,9 +108,10 @@ impl Run<'_> {
         let recipe = self.recipe;
         let batches = recipe.algorithm.method().batches();
         let mut trajectories: Vec<Trajectory> = Vec::new();
-        let (mut groups, mut replaced) = (0, 0);
+        let (mut groups, mut replaced, mut crashed) = (0, 0, 0);
         for batch in 0..batches {
-            let sampled = self.play_batch((step, batch, batches), analyzer)?;
+            let mut sampled = self.play_batch((step, batch, batches), analyzer)?;
+            crashed += drop_crashed(&mut sampled);
             let (all, rest) = (recipe.rollout.groups, batches - batch - 1);
             for mut group in by_group(sampled) {
                 let rewards: Vec<f64> = group.iter().map(|t| t.reward).collect();
@@ -122,7 +134,7 @@ impl Run<'_> {
         let rows = rows(&trajectories);
         let logprobs = trajectories.iter().flat_map(|t| &t.turns).flat_map(|t| &t.logprobs);
         let old = logprobs.map(|&l| l as f64).collect();
-        Ok(Played { trajectories, rows, old, replaced })
+        Ok(Played { trajectories, rows, old, replaced, crashed })
     }
 
     /// Samples the episodes of a batch of tasks: `batch` of at most `batches` of a step. `analyzer` may begin with
@@ -137,11 +149,13 @@ impl Run<'_> {
         let first = self.first_task() + ((step as usize - 1) * batches + batch) * groups;
         let tasks = self.tasks.training(&recipe.environment.split, first, groups)?;
         let groups = Group::of(&tasks, recipe.rollout.skills.of(self.bank.as_ref()))?;
-        let settings = Settings::training(recipe, [recipe.seed, TRAINING + ((batch as u64) << 32), step]);
+        let keys = [recipe.seed, TRAINING + ((batch as u64) << 32), step];
+        let settings = Settings { interrupt: self.interrupt.clone(), ..Settings::training(recipe, keys) };
         let total = groups.len() * recipe.rollout.group_size;
         let (mut done, mut stopped) = (0, None);
         let mut ended = |t: &Trajectory| {
-            let begun = analyzer.map_or(Ok(()), |a| recipe.skill.schedule.prefetch(a, step, t));
+            let asks = analyzer.filter(|_| t.ending != Ending::Crashed);
+            let begun = asks.map_or(Ok(()), |a| recipe.skill.schedule.prefetch(a, step, t));
             done += 1;
             (self.observe)(Event::Sampling { purpose: "rollout", done, total });
             match begun {
@@ -152,7 +166,8 @@ impl Run<'_> {
                 }
             }
         };
-        let sampled = sample(&self.learner.policy, &self.dialogue, &groups, &settings, &mut ended)?;
+        let sampled = sample(&self.learner.policy, &self.dialogue, &groups, &settings, &mut ended);
+        let sampled = sampled.map_err(|error| self.stopped(error))?;
         stopped.map_or(Ok(sampled), |reason| Err(TrainError::Stopped { step, reason }))
     }
 
@@ -160,6 +175,13 @@ impl Run<'_> {
     fn first_task(&self) -> usize {
         self.recipe.warm_start.as_ref().map_or(0, WarmStart::tasks) + self.recipe.environment.first_task
     }
+}
+
+/// Drops episodes whose environment failed, which teach nothing, and counts them.
+fn drop_crashed(episodes: &mut Vec<Trajectory>) -> usize {
+    let all = episodes.len();
+    episodes.retain(|t| t.ending != Ending::Crashed);
+    all - episodes.len()
 }
 
 /// Episodes in order of group, one list for each group.

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use opid::interrupt::Interrupt;
 use opid::recipe;
 use opid::skill::analyzer::{Analyses, Analyzer, StepContext, StopError};
-use opid::skill::openai::{ApiKey, OpenAi};
+use opid::skill::openai::{ApiKey, OpenAi, OpenAiError};
 use serde_json::json;
 
 use crate::server::{Answer, Server, completion, says};
@@ -370,4 +371,51 @@ fn what_was_answered_once_is_not_asked_again() {
     }
     let error = run(&cached, 1).expect_err("a reason to stop").to_string();
     assert!(error.contains("remove the file"), "{error}");
+}
+
+#[test]
+fn two_hundred_and_fifty_six_requests_are_under_way_at_once() {
+    const AT_ONCE: usize = 256;
+    let arrived = AtomicUsize::new(0);
+    let server = Server::start(move |_, request| {
+        arrived.fetch_add(1, Ordering::SeqCst);
+        // Nobody is answered before all are there.
+        let start = Instant::now();
+        while arrived.load(Ordering::SeqCst) < AT_ONCE && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let together = arrived.load(Ordering::SeqCst) >= AT_ONCE;
+        let at = request.message().find("desk").expect("an episode");
+        let name: String = request.message()[at..].chars().take_while(|c| c.is_alphanumeric()).collect();
+        let skill = if together { name } else { "late".to_owned() };
+        says(&json!({ "episode_summary": "", "episode_skill": skill, "step_skills": [] }).to_string())
+    });
+    let settings = recipe::OpenAi { concurrency: AT_ONCE, timeout_seconds: 60.0, ..settings(&server) };
+    let Analyses { results, usage } = ok(&settings, 2 * AT_ONCE);
+    for (i, result) in results.iter().enumerate() {
+        assert_eq!(result.as_ref().expect("skills").episode_skill, format!("desk{i}"));
+    }
+    assert_eq!((usage.requests, usage.retries), (2 * AT_ONCE, 0));
+}
+
+#[test]
+fn whoever_waits_for_an_endpoint_that_is_away_can_be_interrupted() {
+    let server = Server::start(|_, _| Answer::Status(503, "retry-after: 100\r\n", "{}".into()));
+    let settings = recipe::OpenAi { retries: 50, ..settings(&server) };
+    let mut analyzer = open(&settings);
+    let interrupt = Interrupt::default();
+    analyzer.heed(&interrupt);
+    let asked = episodes(3);
+    let start = Instant::now();
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        interrupt.set();
+    });
+    analyzer.prefetch(&asked[0]).expect("nothing is wrong");
+    let error = analyzer.wait_for(&asked[0]).expect_err("an interrupt");
+    assert!(matches!(error, StopError::OpenAi(OpenAiError::Interrupted)), "{error}");
+    let error = analyzer.analyze(StepContext::stored(1), &all(&asked)).expect_err("an interrupt");
+    assert!(matches!(error, StopError::OpenAi(OpenAiError::Interrupted)), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    later.join().expect("a thread");
 }

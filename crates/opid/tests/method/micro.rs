@@ -75,7 +75,9 @@ pub fn policy(layout: Layout) -> &'static Start {
         let tasks = Tasks::open(&recipe.environment, recipe.seed).expect("tasks");
         let mut start = untrained(&recipe, warm, &tasks).expect("a policy");
         let (model, dialogue) = (&mut start.model, &start.dialogue);
-        warm_start::train(model, dialogue, &tasks, &warm.stages, &recipe, &mut |_| ()).expect("a warm start");
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let _ =
+            warm_start::train(model, dialogue, &tasks, &warm.stages, &recipe, go_on).expect("a warm start");
         start
     })
 }

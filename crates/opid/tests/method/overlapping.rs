@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use opid::layout::Layout;
 use opid::recipe::{AnalyzerName, Recipe, Teacher};
 use opid::skill::critical::Selector;
-use opid::train::{Event, TrainError, train};
+use opid::train::{Control, Event, TrainError, train};
 use serde_json::{Value, json};
 
 use crate::micro::saved;
@@ -56,7 +56,7 @@ fn learnt(run: &Path) -> (Vec<Value>, Vec<Vec<u8>>) {
     let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).expect("JSON");
-        for timed in ["seconds", "tokens_per_second"] {
+        for timed in ["seconds", "tokens_per_second", "memory"] {
             value.as_object_mut().expect("an object").remove(timed);
         }
         if let Some(skills) = value.get_mut("skills").and_then(Value::as_object_mut) {
@@ -87,7 +87,7 @@ fn slowly(recipe: &Recipe, run: &Path, server: &Server) -> Vec<[f64; 2]> {
         }
         _ => {}
     };
-    train(recipe, run, &mut observe).expect("a run");
+    train(recipe, run, &Control::default(), &mut observe).expect("a run");
     times
 }
 
@@ -110,10 +110,10 @@ fn skills_come_in_while_episodes_are_played_and_change_nothing() {
         // Answers at once, in any order, by many threads; and all together, from a recording.
         recipe.skill.openai.base_url = fast.base_url.clone();
         recipe.skill.openai.concurrency = 8;
-        train(&recipe, &path("fast"), &mut |_| ()).expect("a run");
+        train(&recipe, &path("fast"), &Control::default(), &mut |_| ()).expect("a run");
         recipe.skill.analyzer = AnalyzerName::Replay;
         recipe.skill.replay = path("slow").display().to_string();
-        train(&recipe, &path("replayed"), &mut |_| ()).expect("a run");
+        train(&recipe, &path("replayed"), &Control::default(), &mut |_| ()).expect("a run");
         let [slow, fast, replayed] = ["slow", "fast", "replayed"].map(|name| learnt(&path(name)));
         assert!(slow == fast, "{:?}\n{:?}", slow.0, fast.0);
         assert!(slow.1 == replayed.1, "the recording taught something else");
@@ -134,7 +134,8 @@ fn a_reason_to_stop_ends_the_sampling() {
             std::thread::sleep(Duration::from_millis(500));
         }
     };
-    let error = train(&recipe, &place.path().join("run"), &mut observe).expect_err("a reason to stop");
+    let error = train(&recipe, &place.path().join("run"), &Control::default(), &mut observe)
+        .expect_err("a reason to stop");
     assert!(matches!(error, TrainError::Stopped { step: 1, .. }), "{error}");
     assert!(played < 6, "{played} episodes were played to the end");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use opid::algo::Algorithm;
 use opid::layout::Layout;
 use opid::recipe::{AnalyzerName, Recipe, Teacher};
-use opid::train::{resume, train};
+use opid::train::{Control, resume, train};
 use opid_lm::checkpoint::StoredDtype;
 use serde_json::Value;
 
@@ -26,13 +26,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The metrics of a run without what a clock measured.
-fn metrics(run: &Path) -> Vec<Value> {
+pub fn metrics(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).expect("JSON");
         let fields = value.as_object_mut().expect("an object");
         fields.remove("seconds");
         fields.remove("tokens_per_second");
+        fields.remove("memory");
         value
     };
     text.lines().map(line).collect()
@@ -57,14 +58,14 @@ fn stop_in_evaluation(run: &Path, step: u64) {
 fn check(recipe: &Recipe, stop: u64) {
     let place = tempfile::tempdir().expect("a folder");
     let (whole, parted) = (place.path().join("whole"), place.path().join("parted"));
-    train(recipe, &whole, &mut |_| ()).expect("a run");
+    train(recipe, &whole, &Control::default(), &mut |_| ()).expect("a run");
     copy(&whole, &parted);
     stop_in_evaluation(&parted, stop);
     for step in stop + 1..=recipe.steps {
         fs::remove_dir_all(parted.join(format!("checkpoints/step_{step}"))).expect("a checkpoint");
         fs::remove_file(parted.join(format!("trajectories/step_{step:06}.jsonl.gz"))).expect("a file");
     }
-    let outcome = resume(recipe, &parted, &mut |_| ()).expect("a continued run");
+    let outcome = resume(recipe, &parted, &Control::default(), &mut |_| ()).expect("a continued run");
     assert_eq!(outcome.checkpoint, parted.join("checkpoints/step_4"));
     let same = |file: &str| {
         let [a, b] = [&whole, &parted].map(|run| fs::read(run.join(file)).expect("a file"));

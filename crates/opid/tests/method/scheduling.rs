@@ -1,7 +1,7 @@
 //! Runs whose skills come and go with the schedule.
 
 use opid::layout::Layout;
-use opid::train::{Event, train};
+use opid::train::{Control, Event, train};
 
 use crate::micro::saved;
 
@@ -11,7 +11,7 @@ fn a_run_without_skills_stops_and_says_so() {
     let mut recipe = saved(Layout::Transcript, &place.path().join("start"));
     recipe.skill.noise.drop = 1.0;
     let run = place.path().join("run");
-    let error = train(&recipe, &run, &mut |_| ()).expect_err("no skills").to_string();
+    let error = train(&recipe, &run, &Control::default(), &mut |_| ()).expect_err("no skills").to_string();
     assert!(error.contains("step 1: 0 of ") && error.contains("skill.min_coverage = 0.01"), "{error}");
     assert!(run.join("checkpoints/step_0/manifest.json").exists());
 }
@@ -21,11 +21,15 @@ fn a_run_whose_skills_hardly_count_stops_and_says_so() {
     let place = tempfile::tempdir().expect("a folder");
     let mut recipe = saved(Layout::Transcript, &place.path().join("start"));
     recipe.skill.min_step_coverage = 1.0;
-    let error = train(&recipe, &place.path().join("steps"), &mut |_| ()).expect_err("too few").to_string();
+    let error = train(&recipe, &place.path().join("steps"), &Control::default(), &mut |_| ())
+        .expect_err("too few")
+        .to_string();
     assert!(error.contains("a skill of their own") && error.contains("min_step_coverage = 1"), "{error}");
     recipe.skill.min_step_coverage = 0.0;
     recipe.skill.min_advantage_share = 1.0;
-    let error = train(&recipe, &place.path().join("share"), &mut |_| ()).expect_err("too little").to_string();
+    let error = train(&recipe, &place.path().join("share"), &Control::default(), &mut |_| ())
+        .expect_err("too little")
+        .to_string();
     assert!(error.contains("skills make up 0.") && error.contains("min_advantage_share = 1"), "{error}");
 }
 
@@ -50,6 +54,6 @@ fn metrics_say_whether_skills_were_scheduled() {
             assert!((0.0..=1.0).contains(&skills.agreement));
         }
     };
-    train(&recipe, &place.path().join("run"), &mut observe).expect("a run");
+    train(&recipe, &place.path().join("run"), &Control::default(), &mut observe).expect("a run");
     assert_eq!(seen, [(false, 0, false), (true, 6, true), (false, 0, false)]);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use opid::algo::Algorithm;
-use opid::train::train;
+use opid::train::{Control, train};
 
 use crate::micro::{LAYOUTS, saved};
 
@@ -19,7 +19,7 @@ fn without_weight_skills_change_nothing() {
         let mut learnt = |algorithm: Algorithm| {
             recipe.algorithm = algorithm;
             let folder = place.path().join(recipe.algorithm.name());
-            let outcome = train(&recipe, &folder, &mut |_| ()).expect("a run");
+            let outcome = train(&recipe, &folder, &Control::default(), &mut |_| ()).expect("a run");
             let read = |file: &str| fs::read(outcome.checkpoint.join(file)).expect("a file");
             (read("model.safetensors"), read("optimizer.safetensors"))
         };

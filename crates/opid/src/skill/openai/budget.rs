@@ -24,6 +24,14 @@ pub struct Tokens {
     pub output: u64,
 }
 
+/// What is set aside for a request that is under way.
+#[derive(Debug)]
+pub struct Reservation {
+    most: Tokens,
+    /// Its number where it is written down.
+    number: Option<u64>,
+}
+
 /// Tokens of a text that nobody counted.
 pub fn estimate(text: &str) -> u64 {
     text.chars().count().div_ceil(CHARACTERS_PER_TOKEN) as u64
@@ -86,8 +94,8 @@ impl Budget {
     /// Counts a request and sets its tokens aside, once the requests under way leave room for it.
     ///
     /// # Errors
-    /// A limit is reached.
-    pub fn reserve(&self, most: Tokens) -> Result<(), OpenAiError> {
+    /// A limit is reached, or it cannot be written down.
+    pub fn reserve(&self, most: Tokens) -> Result<Reservation, OpenAiError> {
         let mut spent = self.lock();
         loop {
             match self.exceeded(&spent, most) {
@@ -99,24 +107,28 @@ impl Budget {
                 Some(error) => return Err(error),
             }
         }
+        let number = spent.ledger.as_mut().map(|ledger| ledger.begin(most)).transpose()?;
         spent.requests += 1;
         spent.reserved.push(most);
-        Ok(())
+        Ok(Reservation { most, number })
     }
 
     /// Replaces what was set aside by what was used: nothing, where no reply came.
     ///
     /// # Errors
     /// It cannot be written down.
-    pub fn settle(&self, most: Tokens, used: Tokens) -> Result<(), OpenAiError> {
+    pub fn settle(&self, reservation: Reservation, used: Tokens) -> Result<(), OpenAiError> {
         let mut spent = self.lock();
-        if let Some(at) = spent.reserved.iter().position(|reserved| *reserved == most) {
+        if let Some(at) = spent.reserved.iter().position(|reserved| *reserved == reservation.most) {
             spent.reserved.swap_remove(at);
         }
         spent.tokens += used.input + used.output;
         spent.cost += self.cost(used);
         self.settled.notify_all();
-        spent.ledger.as_mut().map_or(Ok(()), |ledger| ledger.add(used))
+        match (&mut spent.ledger, reservation.number) {
+            (Some(ledger), Some(number)) => ledger.end(number, used),
+            _ => Ok(()),
+        }
     }
 
     /// The limit that a further request would pass.
@@ -162,7 +174,7 @@ mod tests {
             let mut sent = 0;
             loop {
                 match budget.reserve(one) {
-                    Ok(()) => budget.settle(one, Tokens { input: 500, output: 250 }).expect("no ledger"),
+                    Ok(one) => budget.settle(one, Tokens { input: 500, output: 250 }).expect("no ledger"),
                     Err(error) => return (sent, error.to_string()),
                 }
                 sent += 1;

@@ -10,6 +10,7 @@ use ureq::Agent;
 
 use super::budget::{Budget, Tokens, estimate};
 use super::dialect::Dialect;
+use super::round::TICK;
 use super::{ApiKey, AskError, OpenAiError, RequestError, Round, lock};
 use crate::recipe::{self, DEFAULT_BASE_URL};
 use crate::skill::inquiry::Reply;
@@ -24,8 +25,6 @@ const MAX_WAIT: f64 = 120.0;
 const MAX_MESSAGE: usize = 300;
 /// How an endpoint says that money is used up; unlike other cases of status 429, waiting does not help.
 const NO_CREDIT: &str = "insufficient_quota";
-/// How often a waiting request looks whether all is stopped.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Sends messages.
 #[derive(Debug)]
@@ -135,11 +134,11 @@ impl Client {
         loop {
             self.keep_pause(round)?;
             let most = Tokens { input: estimate(message), output: self.settings.max_reply_tokens };
-            self.budget.reserve(most)?;
+            let reservation = self.budget.reserve(most)?;
             round.count(|u| u.requests += 1);
             let result = self.post(dialect, message);
             let used = result.as_ref().map_or(Tokens::default(), |answer| answer.tokens);
-            self.budget.settle(most, used)?;
+            self.budget.settle(reservation, used)?;
             let failure = match result {
                 Ok(Answered { reply, refusal, tokens, metered }) => {
                     *lock(&self.dialect) = dialect;

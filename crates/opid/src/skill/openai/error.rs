@@ -88,6 +88,9 @@ impl RequestError {
 /// Why the analyzer cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenAiError {
+    /// A stop was asked for.
+    #[error("interrupted while waiting for the analyzer")]
+    Interrupted,
     /// The key cannot be sent.
     #[error("OPENAI_API_KEY holds characters that no key has (blanks, line breaks or letters beyond ASCII)")]
     BadKey,

@@ -26,6 +26,7 @@ use round::{Asking, Round, lock};
 use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, Answer, StepContext, StopError};
 use super::inquiry::{Inquiry, Question, Reply};
 use super::reply::ReplyError;
+use crate::interrupt::Interrupt;
 use crate::recipe;
 use crate::trajectory::Trajectory;
 
@@ -56,6 +57,7 @@ impl From<OpenAiError> for AskError {
 pub struct OpenAi {
     asker: Arc<Asker>,
     concurrency: usize,
+    interrupt: Interrupt,
     /// The questions of the present step, if any was asked.
     asking: Mutex<Option<Asking>>,
 }
@@ -100,11 +102,16 @@ impl OpenAi {
             corrections: settings.corrections,
         };
         let asker = Arc::new(asker);
-        Ok(OpenAi { asker, concurrency: settings.concurrency, asking: Mutex::default() })
+        Ok(OpenAi {
+            asker,
+            concurrency: settings.concurrency,
+            interrupt: Interrupt::default(),
+            asking: Mutex::default(),
+        })
     }
 
     fn begin(&self) -> Asking {
-        Asking::new(self.asker.clone(), self.concurrency)
+        Asking::new(self.asker.clone(), self.concurrency, self.interrupt.clone())
     }
 }
 
@@ -133,6 +140,10 @@ impl Asker {
 }
 
 impl Analyzer for OpenAi {
+    fn heed(&mut self, interrupt: &Interrupt) {
+        self.interrupt = interrupt.clone();
+    }
+
     fn prefetch(&self, trajectory: &Trajectory) -> Result<(), StopError> {
         let question = self.asker.inquiry.question(trajectory);
         let mut present = lock(&self.asking);

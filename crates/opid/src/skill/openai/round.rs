@@ -4,12 +4,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{AskError, Asker, OpenAiError};
+use crate::interrupt::Interrupt;
 use crate::skill::analyzer::Answer;
 use crate::skill::inquiry::Question;
 use crate::skill::usage::Usage;
+
+/// How often somebody who waits looks whether all is stopped.
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// What the threads of a step share.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub(super) struct Round {
     usage: Mutex<Usage>,
     /// Set when it makes no sense to go on.
     stopped: AtomicBool,
+    /// Set when nobody wants to wait any longer.
+    interrupt: Interrupt,
     desk: Mutex<Desk>,
     changed: Condvar,
 }
@@ -36,11 +42,12 @@ struct Desk {
 }
 
 impl Round {
-    fn new() -> Self {
+    fn new(interrupt: Interrupt) -> Self {
         Round {
             begun: Instant::now(),
             usage: Mutex::default(),
             stopped: AtomicBool::new(false),
+            interrupt,
             desk: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -53,7 +60,7 @@ impl Round {
 
     /// Whether it makes no sense to go on.
     pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.stopped.load(Ordering::Relaxed) || self.interrupt.is_set()
     }
 
     /// Takes the next question, waiting for one; none when all is over.
@@ -76,9 +83,10 @@ impl Round {
         self.count(|u| u.span = self.begun.elapsed().as_secs_f64());
     }
 
-    /// Waits until something has changed.
+    /// Waits until something may have changed; nobody tells of an interrupt.
     fn wait<'a>(&self, desk: MutexGuard<'a, Desk>) -> MutexGuard<'a, Desk> {
-        self.changed.wait(desk).unwrap_or_else(|poisoned| poisoned.into_inner())
+        let waited = self.changed.wait_timeout(desk, TICK);
+        waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0
     }
 
     /// Ends the asking early.
@@ -130,8 +138,8 @@ pub(super) type Answered = (HashMap<String, Answer>, Usage);
 
 impl Asking {
     /// A round without questions.
-    pub fn new(asker: Arc<Asker>, concurrency: usize) -> Self {
-        Asking { asker, round: Arc::new(Round::new()), threads: Vec::new(), concurrency }
+    pub fn new(asker: Arc<Asker>, concurrency: usize, interrupt: Interrupt) -> Self {
+        Asking { asker, round: Arc::new(Round::new(interrupt)), threads: Vec::new(), concurrency }
     }
 
     /// Asks a question, unless an equal one was asked, and returns at once.
@@ -184,6 +192,9 @@ impl Asking {
         let mut desk = lock(&self.round.desk);
         if let Some(reason) = desk.reason.take() {
             return Err(reason);
+        }
+        if self.round.interrupt.is_set() {
+            return Err(OpenAiError::Interrupted);
         }
         let answers = std::mem::take(&mut desk.answers).into_iter();
         let answers = answers.map(|(text, answer)| (text, answer.expect("every question was answered")));
