@@ -9,9 +9,12 @@ mod generate;
 mod index;
 mod json_lines;
 mod play;
+mod report;
+mod runs;
 mod serve_retriever;
 mod sft;
 mod train;
+mod view;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -47,6 +50,12 @@ pub enum Command {
     Experiment(experiment::Args),
     /// Write skills for the stored episodes of a run, with any analyzer.
     Analyze(analyze::Args),
+    /// List runs with their state and best success.
+    Runs(runs::Args),
+    /// Write a page on runs: curves, warnings, episodes, configuration; one file, no network.
+    Report(report::Args),
+    /// Serve the same page while runs go on.
+    View(view::Args),
     /// Measure how often a model solves its tasks.
     Eval(eval::Args),
     /// Play a game yourself, or let another program play it.
@@ -71,6 +80,9 @@ impl Command {
             Command::Sft(args) => sft::run(args),
             Command::Experiment(args) => experiment::run(args),
             Command::Analyze(args) => analyze::run(args),
+            Command::Runs(args) => runs::run(args),
+            Command::Report(args) => report::run(args),
+            Command::View(args) => view::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Play(args) => play::run(args),
             Command::Generate(args) => generate::run(args),
