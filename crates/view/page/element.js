@@ -12,6 +12,12 @@ function filled(node, attributes, children) {
   return node;
 }
 
+/** Shows children, which may be lists or nothing, in place of what a node holds. */
+function fill(node, ...children) {
+  node.replaceChildren();
+  return filled(node, null, children);
+}
+
 /** An HTML element. */
 function el(name, attributes, ...children) {
   return filled(document.createElement(name), attributes, children);
@@ -36,7 +42,7 @@ function hint(event, content) {
     box.hidden = true;
     return;
   }
-  box.replaceChildren(...[content].flat());
+  fill(box, content);
   box.hidden = false;
   const at = event.target.getBoundingClientRect();
   const [x, y] = event.clientX === undefined ? [at.left, at.bottom] : [event.clientX, event.clientY];

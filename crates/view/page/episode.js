@@ -43,7 +43,7 @@ async function showEpisode(main, [run, step, group, member]) {
   const body = await stepOf(run, step);
   const back = el("p", {}, el("a", { href: "#/episodes" }, "← episodes"));
   if (!body) {
-    main.replaceChildren(back, el("p", { id: "left-out" }, `The episodes of step ${step} are left out of this report, because it would have become too large. `,
+    fill(main, back, el("p", { id: "left-out" }, `The episodes of step ${step} are left out of this report, because it would have become too large. `,
       el("code", {}, `opid view ${known.path}`), " shows them; so does a report with a larger --max-mb."));
     return;
   }
@@ -54,7 +54,7 @@ async function showEpisode(main, [run, step, group, member]) {
   const scale = scaleOf([episode], viewing.component);
   const present = COMPONENTS.filter(([key]) => key === "total" || key === "outcome" || episode.turns.some((t) => t[key]));
   const link = (m) => `#/episode/${run}/${step}/${group}/${m}`;
-  main.replaceChildren(back,
+  fill(main, back,
     el("h1", {}, episode.goal),
     el("div", { class: "facts" }, fact("run", known.name), fact("step", step), fact("task", episode.task), fact("kind", episode.kind),
       el("span", { class: `badge ${episode.won ? "good" : "bad"}` }, episode.won ? "won" : "lost"), fact("reward", shown(episode.reward)),
@@ -106,7 +106,7 @@ function turnView(episode, turn, number, scale) {
       long(turn.observation),
       turn.admissible ? el("details", {}, el("summary", {}, `${turn.admissible.length} admissible commands`), el("p", { class: "says" }, turn.admissible.join(", "))) : null,
       turn.cut ? el("p", { class: "bad" }, `${turn.cut} tokens of the prompt were left out.`) : null,
-      skillView("episode", number === 0 || episode.layout === "window" ? episode.episode_skill : null, turn.episode_injection),
+      skillView("episode", number === 0 || turn.episode_injection ? episode.episode_skill : null, turn.episode_injection),
       skillView("step", turn.step_skill, turn.step_injection),
       tokensView(turn, scale),
       el("div", { class: "quiet" }, "action ", el("code", {}, turn.action || "(nothing)"), turn.valid ? null : el("span", { class: "bad" }, " invalid"), turn.ended ? null : el("span", { class: "bad" }, " cut off"))));

@@ -36,7 +36,7 @@ function showEpisodes(main, parameters) {
   const { runs } = data.summary;
   const total = runs.reduce((a, run) => a + run.episodes.step.length, 0);
   if (total === 0) {
-    main.replaceChildren(el("h1", {}, "Episodes"), el("p", { class: "quiet" },
+    fill(main, el("h1", {}, "Episodes"), el("p", { class: "quiet" },
       "No episodes were kept. A run keeps those of every checkpoint.trajectories_every steps (0: none)."));
     return;
   }
@@ -45,10 +45,10 @@ function showEpisodes(main, parameters) {
   const count = el("span", { class: "quiet", id: "count" });
   const sky = el("div", { class: "sky" });
   const list = el("div", { class: "list", tabindex: 0, "aria-label": "episodes" }, sky);
-  const fill = () => {
+  const scroll = () => {
     const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 8);
     const last = Math.min(listing.found.length, first + Math.ceil(list.clientHeight / ROW) + 16);
-    sky.replaceChildren(...listing.found.slice(first, last).map(([run, i], at) => row(run, i, (first + at) * ROW)));
+    fill(sky, listing.found.slice(first, last).map(([run, i], at) => row(run, i, (first + at) * ROW)));
   };
   const update = () => {
     listing.found = findEpisodes();
@@ -57,15 +57,15 @@ function showEpisodes(main, parameters) {
     count.textContent = `${n.toLocaleString("en")} of ${total.toLocaleString("en")} episodes${n ? `, ${percent(won / n)} won` : ""}`;
     sky.style.height = `${n * ROW}px`;
     list.scrollTop = 0;
-    fill();
+    scroll();
   };
   const set = (key) => (value) => {
     listing[key] = value;
     update();
   };
   const words = el("input", { type: "search", placeholder: "goal or task", "aria-label": "goal or task", value: listing.words, oninput: () => set("words")(words.value) });
-  list.addEventListener("scroll", fill);
-  main.replaceChildren(el("h1", {}, "Episodes"),
+  list.addEventListener("scroll", scroll);
+  fill(main, el("h1", {}, "Episodes"),
     el("div", { class: "controls", id: "filters" },
       runs.length > 1 ? choice("run", [["", "all"], ...runs.map((run, i) => [i, run.name])], listing.run, set("run")) : null,
       choice("outcome", [["", "all"], [1, "won"], [0, "lost"]], listing.outcome, set("outcome")),

@@ -16,7 +16,7 @@ async function show() {
     else showOverview(main);
     main.dataset.ready = location.hash || "#/";
   } catch (error) {
-    main.replaceChildren(el("p", { class: "bad" }, `This cannot be shown: ${error.message}.`));
+    fill(main, el("p", { class: "bad" }, `This cannot be shown: ${error.message}.`));
   }
 }
 
@@ -57,5 +57,5 @@ try {
   await show();
   if (data.live) setTimeout(watch, EVERY);
 } catch (error) {
-  document.getElementById("main").replaceChildren(el("p", { class: "bad" }, `This page cannot be opened: ${error.message}.`));
+  fill(document.getElementById("main"), el("p", { class: "bad" }, `This page cannot be opened: ${error.message}.`));
 }

@@ -44,7 +44,7 @@ const TOKENS = [
 function showOverview(main) {
   const { runs, groups } = data.summary;
   const single = runs.length === 1;
-  main.replaceChildren(
+  fill(main,
     el("h1", {}, single ? runs[0].name : `${runs.length} runs`),
     runTable(),
     warningList(),
@@ -203,10 +203,17 @@ function timeSection() {
   return el("section", { id: "time" }, el("div", { class: "bars" }, bars), legend, table);
 }
 
+const CLIPPED = 60;
+
+/** The beginning of a long value. */
+function clipped(text) {
+  return text.length > CLIPPED ? `${text.slice(0, CLIPPED)}…` : text;
+}
+
 function configSection() {
   const { runs, differences } = data.summary;
   const head = el("tr", {}, el("th", {}, "key"), runs.map((run) => el("th", {}, run.name)));
-  const rows = differences.map((d) => el("tr", {}, el("td", {}, el("code", {}, d.key)), d.values.map((v) => el("td", { class: "mono" }, v ?? "–"))));
+  const rows = differences.map((d) => el("tr", {}, el("td", {}, el("code", {}, d.key)), d.values.map((v) => el("td", { class: "mono", title: v }, clipped(v ?? "–")))));
   const run = runs[Math.min(overview.config, runs.length - 1)];
   const whole = el("details", {}, el("summary", {}, "All keys"),
     runs.length > 1 ? el("div", { class: "controls" }, choice("run", runs.map((r, i) => [i, r.name]), overview.config, (v) => {
