@@ -11,6 +11,7 @@ mod json_lines;
 mod play;
 mod report;
 mod runs;
+mod serve;
 mod serve_retriever;
 mod sft;
 mod train;
@@ -56,6 +57,8 @@ pub enum Command {
     Report(report::Args),
     /// Serve the same page while runs go on.
     View(view::Args),
+    /// Serve a model over HTTP with OpenAI's interface.
+    Serve(serve::Args),
     /// Measure how often a model solves its tasks.
     Eval(eval::Args),
     /// Play a game yourself, or let another program play it.
@@ -83,6 +86,7 @@ impl Command {
             Command::Runs(args) => runs::run(args),
             Command::Report(args) => report::run(args),
             Command::View(args) => view::run(args),
+            Command::Serve(args) => serve::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Play(args) => play::run(args),
             Command::Generate(args) => generate::run(args),
