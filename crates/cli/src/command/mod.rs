@@ -14,6 +14,7 @@ mod runs;
 mod serve;
 mod serve_retriever;
 mod sft;
+mod track;
 mod train;
 mod view;
 
@@ -55,6 +56,8 @@ pub enum Command {
     Runs(runs::Args),
     /// Write a page on runs: curves, warnings, episodes, configuration; one file, no network.
     Report(report::Args),
+    /// Write a run's metrics for TensorBoard, or send them to an MLflow server.
+    Track(track::Args),
     /// Serve the same page while runs go on.
     View(view::Args),
     /// Serve a model over HTTP with OpenAI's interface.
@@ -85,6 +88,7 @@ impl Command {
             Command::Analyze(args) => analyze::run(args),
             Command::Runs(args) => runs::run(args),
             Command::Report(args) => report::run(args),
+            Command::Track(args) => track::run(args),
             Command::View(args) => view::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Eval(args) => eval::run(args),

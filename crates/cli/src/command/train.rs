@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use opid::run::RunFolder;
-use opid::train;
+use opid::tracking::Trackers;
+use opid::train::{self, Event};
 
 use super::{RecipeArgs, free_folder};
 use crate::display::Display;
@@ -25,7 +26,7 @@ pub struct Args {
 /// Trains, showing progress, and says where the result is.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let mut display = Display::new();
-    let outcome = match &args.resume {
+    let (outcome, trackers) = match &args.resume {
         Some(folder) => {
             ensure!(
                 folder.join("config.toml").is_file(),
@@ -34,15 +35,26 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             );
             let recipe = RunFolder::recipe(folder)?;
             display.begin(&recipe, folder);
-            train::resume(&recipe, folder, &mut |event| display.show(event))?
+            let mut trackers = Trackers::new(&recipe, folder);
+            let observe = &mut |event: Event<'_>| {
+                trackers.show(&event);
+                display.show(event);
+            };
+            (train::resume(&recipe, folder, observe)?, trackers)
         }
         None => {
             let recipe = args.recipe.read()?;
             let folder = args.run.unwrap_or_else(|| free_folder(&recipe.name));
             display.begin(&recipe, &folder);
-            train::train(&recipe, &folder, &mut |event| display.show(event))?
+            let mut trackers = Trackers::new(&recipe, &folder);
+            let observe = &mut |event: Event<'_>| {
+                trackers.show(&event);
+                display.show(event);
+            };
+            (train::train(&recipe, &folder, observe)?, trackers)
         }
     };
     display.finish(&outcome);
+    trackers.finish(true).iter().for_each(|trouble| eprintln!("{trouble}"));
     Ok(())
 }
