@@ -2,6 +2,7 @@
 
 mod command;
 mod display;
+mod live;
 
 use clap::Parser;
 
