@@ -26,33 +26,30 @@ pub struct Args {
 /// Trains, showing progress, and says where the result is.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let mut display = Display::new();
-    let (outcome, trackers) = match &args.resume {
+    let (recipe, folder) = match &args.resume {
         Some(folder) => {
             ensure!(
                 folder.join("config.toml").is_file(),
                 "{} is not a run: it has no config.toml",
                 folder.display()
             );
-            let recipe = RunFolder::recipe(folder)?;
-            display.begin(&recipe, folder);
-            let mut trackers = Trackers::new(&recipe, folder);
-            let observe = &mut |event: Event<'_>| {
-                trackers.show(&event);
-                display.show(event);
-            };
-            (train::resume(&recipe, folder, observe)?, trackers)
+            (RunFolder::recipe(folder)?, folder.clone())
         }
         None => {
             let recipe = args.recipe.read()?;
             let folder = args.run.unwrap_or_else(|| free_folder(&recipe.name));
-            display.begin(&recipe, &folder);
-            let mut trackers = Trackers::new(&recipe, &folder);
-            let observe = &mut |event: Event<'_>| {
-                trackers.show(&event);
-                display.show(event);
-            };
-            (train::train(&recipe, &folder, observe)?, trackers)
+            (recipe, folder)
         }
+    };
+    display.begin(&recipe, &folder);
+    let mut trackers = Trackers::new(&recipe, &folder);
+    let observe = &mut |event: Event<'_>| {
+        trackers.show(&event);
+        display.show(event);
+    };
+    let outcome = match args.resume {
+        Some(_) => train::resume(&recipe, &folder, observe)?,
+        None => train::train(&recipe, &folder, observe)?,
     };
     display.finish(&outcome);
     trackers.finish(true).iter().for_each(|trouble| eprintln!("{trouble}"));
