@@ -1,47 +1,46 @@
-//! What a run shows in the terminal: progress bars while it works, a line for every result.
+//! What a run shows in the terminal: a live view while it works, a line for every result.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use opid::metrics::StepMetrics;
 use opid::probe::Probe;
 use opid::recipe::{Recipe, ShownSkills};
 use opid::skill::analyzer::{Usage, describe};
 use opid::train::{Event, Outcome};
 
-/// Writes a line to standard output. Whoever watched may have gone; the run goes on.
+use crate::live::Live;
+
+/// Writes a line to standard output, above what is live. Whoever watched may have gone; the run goes on.
 macro_rules! say {
-    ($($what:tt)*) => {{
-        let _ = writeln!(std::io::stdout(), $($what)*);
+    ($display:ident, $($what:tt)*) => {{
+        $display.live.above(|| {
+            let _ = writeln!(std::io::stdout(), $($what)*);
+        });
     }};
 }
 
 /// Shows events of a run.
 pub struct Display {
-    bar: Option<ProgressBar>,
-    terminal: bool,
+    live: Live,
     started: Instant,
     /// Start of the first training step, for the time left.
     training: Option<Instant>,
-    stage: usize,
-    reported: Instant,
 }
 
 impl Display {
-    /// A display on standard error (bars) and standard output (results).
+    /// A display on standard error (what is live) and standard output (results).
     pub fn new() -> Self {
-        let now = Instant::now();
-        let terminal = std::io::stderr().is_terminal();
-        Display { bar: None, terminal, started: now, training: None, stage: usize::MAX, reported: now }
+        Display { live: Live::new(), started: Instant::now(), training: None }
     }
 
     /// Says what is about to run.
     pub fn begin(&mut self, recipe: &Recipe, folder: &Path) {
         let algorithm = recipe.algorithm.method().title();
         say!(
+            self,
             "{algorithm} on {} ({} x {} episodes a step, {} steps), seed {}, in {}",
             recipe.environment.name,
             recipe.rollout.groups,
@@ -57,39 +56,30 @@ impl Display {
         match event {
             Event::Resumed { step, passed_over } => {
                 for (later, fault) in passed_over {
-                    say!("the checkpoint of step {later} is passed over: {fault}");
+                    say!(self, "the checkpoint of step {later} is passed over: {fault}");
                 }
-                say!("going on after step {step}");
+                say!(self, "going on after step {step}");
             }
             Event::Policy { parameters, vocabulary } => {
-                say!("policy: {:.2} M parameters, vocabulary {vocabulary}", parameters as f64 / 1e6)
+                say!(self, "policy: {:.2} M parameters, vocabulary {vocabulary}", parameters as f64 / 1e6)
             }
             Event::WarmStart(p) => {
-                if self.stage != p.stage {
-                    self.stage = p.stage;
-                    self.start_bar(p.updates, &format!("warm start, stage {}", p.stage + 1));
-                }
-                self.advance(p.update, format!("loss {:.3}", p.loss));
+                let what = format!("warm start, stage {}", p.stage + 1);
+                self.live.advance(&what, p.update, p.updates, &format!("loss {:.3}", p.loss));
                 if p.update == p.updates {
-                    self.stop_bar();
-                    say!("warm start, stage {}: loss {:.3} ({})", p.stage + 1, p.loss, self.elapsed());
-                    prompts_cut(p.truncated_prompts);
+                    say!(self, "warm start, stage {}: loss {:.3} ({})", p.stage + 1, p.loss, self.elapsed());
+                    self.prompts_cut(p.truncated_prompts);
                 }
             }
             Event::Probe(probe) => self.probe(probe),
             Event::Sampling { purpose, done, total } => {
-                if self.bar.as_ref().is_none_or(|b| b.length() != Some(total as u64)) {
-                    self.start_bar(total as u64, purpose);
-                }
-                self.advance(done as u64, String::new());
-                if done == total {
-                    self.stop_bar();
-                }
+                self.live.advance(purpose, done as u64, total as u64, "");
             }
             Event::Evaluation(e) => {
-                self.stop_bar();
+                self.live.rest();
                 let r = &e.report;
                 say!(
+                    self,
                     "evaluation after {} steps, {} {} games, T {}{}: success {}{} ({:.1} turns, {:.1} % invalid)",
                     e.step,
                     r.overall.tasks,
@@ -102,8 +92,8 @@ impl Display {
                     100.0 * r.invalid
                 );
                 let kinds = r.kinds.iter().map(|(kind, k)| format!("{kind} {}/{}", k.won, k.tasks));
-                say!("    {}", kinds.collect::<Vec<_>>().join(", "));
-                prompts_cut(r.truncated_prompts);
+                say!(self, "    {}", kinds.collect::<Vec<_>>().join(", "));
+                self.prompts_cut(r.truncated_prompts);
             }
             Event::Step(metrics, steps) => self.step(metrics, steps),
         }
@@ -111,9 +101,10 @@ impl Display {
 
     /// Says what the run came to.
     pub fn finish(&mut self, outcome: &Outcome) {
-        self.stop_bar();
+        self.live.end();
         for (before, after) in outcome.before.iter().zip(&outcome.after) {
             say!(
+                self,
                 "T {}{}: success {}{} -> {}{} on {} {} games",
                 before.temperature,
                 shown(before.skills),
@@ -125,36 +116,37 @@ impl Display {
                 after.split
             );
         }
-        say!("policy saved in {} ({} in all)", outcome.checkpoint.display(), self.elapsed());
+        say!(self, "policy saved in {} ({} in all)", outcome.checkpoint.display(), self.elapsed());
     }
 
     fn probe(&mut self, p: &Probe) {
-        self.stop_bar();
+        self.live.rest();
         say!(
+            self,
             "starting policy at T 1: success {} plain, {} with a workflow skill, {} with an avoidance skill",
             rate(&p.plain),
             rate(&p.workflow),
             rate(&p.avoidance)
         );
-        prompts_cut(p.truncated_prompts);
+        self.prompts_cut(p.truncated_prompts);
     }
 
     fn step(&mut self, m: &StepMetrics, steps: u64) {
-        self.stop_bar();
+        self.live.rest();
         let start = *self.training.get_or_insert_with(Instant::now);
-        let left = match m.step {
-            0 | 1 => String::new(),
-            done => {
-                let each = start.elapsed().as_secs_f64() / (done - 1) as f64;
-                format!(", {} left", duration(Duration::from_secs_f64(each * (steps - done) as f64)))
-            }
-        };
+        let left = (m.step > 1).then(|| {
+            let each = start.elapsed().as_secs_f64() / (m.step - 1) as f64;
+            Duration::from_secs_f64(each * steps.saturating_sub(m.step) as f64)
+        });
+        self.live.step(m, steps, left);
+        let left = left.map_or(String::new(), |left| format!(", {} left", duration(left)));
         let partly = match (m.score - m.success).abs() < 1e-9 {
             true => String::new(),
             false => format!("  score {:.3}", m.score),
         };
         let (u, a, s) = (&m.update, &m.advantage, &m.seconds);
         say!(
+            self,
             "step {:>3}/{steps}  success {:.3}{partly}  reward {:5.2}  turns {:4.1}  invalid {:.3}  |A| {:.2}/{:.2}/{:.2}  \
              kl {:.4}  entropy {:.3}  clip {:.3}  grad {:.2}  {:.0} tok/s  \
              [rollout {:.1}s reference {:.1}s analyzer wait {:.1}s re-score {:.1}s update {:.1}s]{left}",
@@ -178,15 +170,16 @@ impl Display {
             s.update,
         );
         if m.step == 1 {
-            say!("    (|A|: shares of episode outcome / episode skill / step skill)");
+            say!(self, "    (|A|: shares of episode outcome / episode skill / step skill)");
         }
         if m.skills.as_ref().is_some_and(|k| !k.scheduled) {
-            say!("    no skills at this step (skill.schedule): trained as GRPO");
+            say!(self, "    no skills at this step (skill.schedule): trained as GRPO");
         }
         if let Some(k) = &m.skills
             && (k.failed > 0 || k.too_long > 0 || k.shortened > 0)
         {
             say!(
+                self,
                 "    {} analyses failed{}, {} turns re-scored with less history, {} too long to re-score",
                 k.failed,
                 causes(&k.failures),
@@ -195,25 +188,31 @@ impl Display {
             );
         }
         if let Some(line) = m.skills.as_ref().and_then(|k| usage(&k.analyzer)) {
-            say!("    {line}");
+            say!(self, "    {line}");
         }
         if m.crashed_episodes > 0 {
             say!(
+                self,
                 "    {} episodes dropped because their environment failed (it says why above)",
                 m.crashed_episodes
             );
         }
         if s.saving > 0.02 * s.total() && s.saving > 1.0 {
-            say!("    {:.1} s of the step waited for files", s.saving);
+            say!(self, "    {:.1} s of the step waited for files", s.saving);
         }
         for sign in &m.collapse {
-            say!("    sign of a collapse: {sign}");
+            say!(self, "    sign of a collapse: {sign}");
         }
         if m.failed_lookups > 0 {
-            say!("    {} episodes with a search that failed because of the retriever", m.failed_lookups);
+            say!(
+                self,
+                "    {} episodes with a search that failed because of the retriever",
+                m.failed_lookups
+            );
         }
         if m.truncated_responses > 0 || m.truncated_prompts > 0 || m.context_limited > 0 || u.skipped > 0 {
             say!(
+                self,
                 "    {} responses cut off, {} prompts cut, {} episodes out of context, {} updates skipped (not finite)",
                 m.truncated_responses,
                 m.truncated_prompts,
@@ -223,43 +222,15 @@ impl Display {
         }
     }
 
-    fn start_bar(&mut self, length: u64, what: &str) {
-        self.stop_bar();
-        let bar = if self.terminal { ProgressBar::new(length) } else { ProgressBar::hidden() };
-        let style =
-            ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {per_sec} {msg} {eta} left");
-        bar.set_style(style.expect("the template is valid"));
-        bar.set_prefix(what.to_owned());
-        self.bar = Some(bar);
-        self.reported = Instant::now();
-    }
-
-    /// Moves the bar; without a terminal, long work says a line now and then.
-    fn advance(&mut self, done: u64, message: String) {
-        let Some(bar) = &self.bar else { return };
-        bar.set_position(done);
-        bar.set_message(message.clone());
-        if !self.terminal && self.reported.elapsed() > Duration::from_secs(20) {
-            self.reported = Instant::now();
-            eprintln!("{} {done}/{} {message}", bar.prefix(), bar.length().unwrap_or(0));
-        }
-    }
-
-    fn stop_bar(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-
     fn elapsed(&self) -> String {
         duration(self.started.elapsed())
     }
-}
 
-/// Says how many prompts were too long, if any were.
-fn prompts_cut(prompts: usize) {
-    if prompts > 0 {
-        say!("    {prompts} prompts were longer than prompt.max_tokens and lost some of it");
+    /// Says how many prompts were too long, if any were.
+    fn prompts_cut(&self, prompts: usize) {
+        if prompts > 0 {
+            say!(self, "    {prompts} prompts were longer than prompt.max_tokens and lost some of it");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod command;
 mod display;
+mod live;
 mod signal;
 
 use clap::Parser;

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::layout::in_common;
 
 /// Most tokens of a prompt that enter in one pass; bounds the memory of activations.
-const PIECE: usize = 112;
+pub const PIECE: usize = 112;
 /// A prompt waits for another to compute at least this many tokens more of what they have in common.
 const WORTH_WAITING: usize = 16;
 
@@ -156,24 +156,39 @@ fn admit<'c, C>(
             left.push(slot);
             continue;
         }
-        // The last token must always be computed: what follows it is asked for.
-        let most = slot.tokens.len().saturating_sub(1);
-        let alike = |other: &Slot<'_, C>| in_common(&slot.tokens, &other.tokens).min(most);
-        let soon = running.iter().map(alike).max().unwrap_or(0);
-        let best = running.iter().max_by_key(|other| alike(other).min(other.sequence.len()));
-        let now = best.map_or(0, |other| alike(other).min(other.sequence.len()));
-        if soon >= now + WORTH_WAITING {
-            left.push(slot);
-            continue;
-        }
-        if let Some(other) = best {
-            slot.sequence = other.sequence.clone();
-            slot.sequence.truncate(now);
+        match beginning(&slot.tokens, running.iter().map(|other| (&*other.tokens, &other.sequence))) {
+            None => {
+                left.push(slot);
+                continue;
+            }
+            Some(sequence) => slot.sequence = sequence,
         }
         slot.begin();
         running.push(slot);
     }
     left
+}
+
+/// What a prompt takes over from others, of which the model has seen as many tokens as their sequences hold: the longest
+/// beginning in common with one of them. Nothing, where another is about to compute much more of it, so that waiting is
+/// worth while.
+pub fn beginning<'a>(
+    prompt: &[u32],
+    others: impl Iterator<Item = (&'a [u32], &'a Sequence)> + Clone,
+) -> Option<Sequence> {
+    // The last token must always be computed: what follows it is asked for.
+    let most = prompt.len().saturating_sub(1);
+    let alike = |tokens: &[u32]| in_common(prompt, tokens).min(most);
+    let soon = others.clone().map(|(tokens, _)| alike(tokens)).max().unwrap_or(0);
+    let seen = |(tokens, sequence): &(&[u32], &Sequence)| alike(tokens).min(sequence.len());
+    let best = others.max_by_key(seen);
+    let now = best.as_ref().map_or(0, seen);
+    if soon >= now + WORTH_WAITING {
+        return None;
+    }
+    let mut sequence = best.map(|(_, sequence)| sequence.clone()).unwrap_or_default();
+    sequence.truncate(now);
+    Some(sequence)
 }
 
 impl<'c, C> Slot<'c, C> {

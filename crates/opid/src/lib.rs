@@ -34,6 +34,7 @@ pub mod run;
 pub mod sft;
 pub mod skill;
 pub mod tasks;
+pub mod tracking;
 pub mod train;
 pub mod trajectory;
 pub mod update;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::advantage::Shares;
 use crate::metrics::Seconds;
@@ -89,6 +90,31 @@ enum Line {
         _update: serde::de::IgnoredAny,
     },
     Step(Box<StepLine>),
+}
+
+/// The numbers of a line of `metrics.jsonl`, each by its place: `update.kl`. What is no finite number is left out, and
+/// of a list all is.
+pub fn scalars(line: &Value) -> Vec<(String, f64)> {
+    let mut found = Vec::new();
+    collect(line, String::new(), &mut found);
+    found
+}
+
+fn collect(value: &Value, place: String, found: &mut Vec<(String, f64)>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                collect(
+                    value,
+                    if place.is_empty() { name.clone() } else { format!("{place}.{name}") },
+                    found,
+                );
+            }
+        }
+        Value::Bool(yes) => found.push((place, f64::from(u8::from(*yes)))),
+        Value::Number(number) => found.extend(number.as_f64().map(|number| (place, number))),
+        _ => {}
+    }
 }
 
 impl Log {

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::Advantages;
@@ -25,21 +26,26 @@ pub struct Record<'a> {
     turn_advantages: Vec<TurnAdvantages>,
 }
 
-/// Advantages of one turn's response tokens.
-#[derive(Serialize)]
-struct TurnAdvantages {
-    outcome: Vec<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    episode_skill: Option<SkillAdvantage>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step_skill: Option<SkillAdvantage>,
+/// Advantages of one turn's response tokens, a number for each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TurnAdvantages {
+    /// From the outcome of the episode.
+    pub outcome: Vec<f64>,
+    /// Where the turn was scored under the skill of its episode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub episode_skill: Option<SkillAdvantage>,
+    /// Where it was scored under a skill of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_skill: Option<SkillAdvantage>,
 }
 
 /// One skill's part, and the log-probabilities it came from.
-#[derive(Serialize)]
-struct SkillAdvantage {
-    advantage: Vec<f64>,
-    logprobs: Vec<f64>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SkillAdvantage {
+    /// What the skill adds to the advantage.
+    pub advantage: Vec<f64>,
+    /// Log-probability under the skill.
+    pub logprobs: Vec<f64>,
 }
 
 /// The records of a training step's trajectories, in their order.
@@ -71,7 +77,7 @@ pub fn records<'a>(
     records
 }
 
-/// What is read back of a line: the episode and its skills.
+/// What is read back of a line: the episode, its skills and its advantages.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Stored {
     /// The episode.
@@ -80,6 +86,9 @@ pub struct Stored {
     /// Its skills; absent if there are none.
     #[serde(default)]
     pub analysis: Option<Analysis>,
+    /// By turn.
+    #[serde(default)]
+    pub turn_advantages: Vec<TurnAdvantages>,
 }
 
 /// The training steps whose trajectories a run has kept, in order.
@@ -105,6 +114,14 @@ pub fn stored_steps(run: &Path) -> Result<Vec<u64>, RunError> {
 /// # Errors
 /// The file is missing or damaged.
 pub fn stored(run: &Path, step: u64) -> Result<Vec<Stored>, RunError> {
+    stored_as(run, step)
+}
+
+/// The same as any type that has some of the fields of [`Stored`].
+///
+/// # Errors
+/// As of [`stored`].
+pub fn stored_as<T: DeserializeOwned>(run: &Path, step: u64) -> Result<Vec<T>, RunError> {
     let path = stored_file(run, step);
     let fail = |source| RunError::Io { action: "read", path: path.clone(), source };
     let lines = BufReader::new(GzDecoder::new(File::open(&path).map_err(fail)?)).lines();
@@ -117,7 +134,7 @@ pub fn stored(run: &Path, step: u64) -> Result<Vec<Stored>, RunError> {
     lines.enumerate().map(episode).collect()
 }
 
-/// The file of a training step.
+/// The file of the episodes of a training step.
 pub fn stored_file(run: &Path, step: u64) -> PathBuf {
     run.join(format!("trajectories/step_{step:06}.jsonl.gz"))
 }

@@ -4,42 +4,23 @@
 //! and `return_scores`; the reply is `{"result": [[...], ...]}`, one list a query, of `{"document": ..., "score": ...}`
 //! or of documents alone. What comes in while passages are searched is searched together afterwards.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use opid_env::retrieval::{Found, Retriever};
+use opid_http::{ListenError, Reply, Request, Server, Service};
 use serde_json::{Value, json};
-
-use crate::connection::{self, Reply, Request};
 
 /// Passages of a query that does not say how many.
 const MOST: usize = 3;
 
-/// A server that cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// It cannot listen.
-    #[error("cannot listen at {address}: {source}; choose another port")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
-}
-
-/// How long to wait after a connection could not be taken, for example because there are too many files.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// A running server; it stops when it is dropped.
-pub struct RetrievalServer {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    listening: Option<JoinHandle<()>>,
+pub struct RetrievalServer(Server);
+
+/// Hands queries to who searches.
+struct Desk {
+    jobs: Sender<Job>,
 }
 
 /// Queries that wait for their passages.
@@ -54,56 +35,31 @@ impl RetrievalServer {
     ///
     /// # Errors
     /// It cannot listen there.
-    pub fn start(address: SocketAddr, retriever: Arc<dyn Retriever>) -> Result<Self, ServeError> {
-        let failed = |source| ServeError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let stop = Arc::new(AtomicBool::new(false));
+    pub fn start(address: SocketAddr, retriever: Arc<dyn Retriever>) -> Result<Self, ListenError> {
         let (sender, jobs) = channel();
         std::thread::spawn(move || search(retriever.as_ref(), &jobs));
-        let stopped = stop.clone();
-        let listening = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                match stream {
-                    Ok(stream) => {
-                        let (stop, sender) = (stopped.clone(), sender.clone());
-                        std::thread::spawn(move || {
-                            connection::serve(stream, &stop, |request| answer(&request, &sender))
-                        });
-                    }
-                    Err(_) => std::thread::sleep(PAUSE),
-                }
-            }
-        });
-        Ok(RetrievalServer { address, stop, listening: Some(listening) })
+        Ok(RetrievalServer(Server::start(address, Desk { jobs: sender })?))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address()
     }
 
     /// Serves until the program ends.
-    pub fn wait(mut self) {
-        if let Some(listening) = self.listening.take() {
-            // A thread that panicked has said so.
-            let _ = listening.join();
-        }
+    pub fn wait(self) {
+        self.0.wait();
     }
 }
 
-impl Drop for RetrievalServer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(listening) = self.listening.take() {
-            // Wakes the listener; it fails where the listener is gone already.
-            drop(TcpStream::connect(self.address));
-            // As above.
-            let _ = listening.join();
-        }
+impl Service for Desk {
+    fn answer(&self, request: Request) -> Reply {
+        let (status, body) = reply(&request, &self.jobs);
+        Reply::json(status, &body)
+    }
+
+    fn refuse(&self, status: u16, reason: &str) -> Reply {
+        Reply::json(status, &json!({ "detail": reason }))
     }
 }
 
@@ -129,11 +85,6 @@ struct Asked {
     queries: Vec<String>,
     most: usize,
     scores: bool,
-}
-
-fn answer(request: &Request, jobs: &Sender<Job>) -> Reply {
-    let (status, body) = reply(request, jobs);
-    Reply { status, body: body.to_string() }
 }
 
 /// Status and body of the reply.

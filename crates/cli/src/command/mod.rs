@@ -11,9 +11,14 @@ mod index;
 mod inspect;
 mod json_lines;
 mod play;
+mod report;
+mod runs;
+mod serve;
 mod serve_retriever;
 mod sft;
+mod track;
 mod train;
+mod view;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -49,6 +54,16 @@ pub enum Command {
     Experiment(experiment::Args),
     /// Write skills for the stored episodes of a run, with any analyzer.
     Analyze(analyze::Args),
+    /// List runs with their state and best success.
+    Runs(runs::Args),
+    /// Write a page on runs: curves, warnings, episodes, configuration; one file, no network.
+    Report(report::Args),
+    /// Write a run's metrics for TensorBoard, or send them to an MLflow server.
+    Track(track::Args),
+    /// Serve the same page while runs go on.
+    View(view::Args),
+    /// Serve a model over HTTP with OpenAI's interface.
+    Serve(serve::Args),
     /// Measure how often a model solves its tasks.
     Eval(eval::Args),
     /// Write a policy as a Hugging Face folder of its own.
@@ -77,6 +92,11 @@ impl Command {
             Command::Sft(args) => sft::run(args),
             Command::Experiment(args) => experiment::run(args),
             Command::Analyze(args) => analyze::run(args),
+            Command::Runs(args) => runs::run(args),
+            Command::Report(args) => report::run(args),
+            Command::Track(args) => track::run(args),
+            Command::View(args) => view::run(args),
+            Command::Serve(args) => serve::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Export(args) => export::run(args),
             Command::Inspect(args) => inspect::run(args),

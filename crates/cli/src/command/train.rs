@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use opid::run::RunFolder;
-use opid::train::{self, Control};
+use opid::tracking::Trackers;
+use opid::train::{self, Control, Event};
 
 use super::{RecipeArgs, free_folder};
 use crate::display::Display;
@@ -27,24 +28,32 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let control = Control { interrupt: signal::catch()?, ..Control::default() };
     let mut display = Display::new();
-    let outcome = match &args.resume {
+    let (recipe, folder) = match &args.resume {
         Some(folder) => {
             ensure!(
                 folder.join("config.toml").is_file(),
                 "{} is not a run: it has no config.toml",
                 folder.display()
             );
-            let recipe = RunFolder::recipe(folder)?;
-            display.begin(&recipe, folder);
-            train::resume(&recipe, folder, &control, &mut |event| display.show(event))?
+            (RunFolder::recipe(folder)?, folder.clone())
         }
         None => {
             let recipe = args.recipe.read()?;
             let folder = args.run.unwrap_or_else(|| free_folder(&recipe.name));
-            display.begin(&recipe, &folder);
-            train::train(&recipe, &folder, &control, &mut |event| display.show(event))?
+            (recipe, folder)
         }
     };
+    display.begin(&recipe, &folder);
+    let mut trackers = Trackers::new(&recipe, &folder);
+    let observe = &mut |event: Event<'_>| {
+        trackers.show(&event);
+        display.show(event);
+    };
+    let outcome = match args.resume {
+        Some(_) => train::resume(&recipe, &folder, &control, observe)?,
+        None => train::train(&recipe, &folder, &control, observe)?,
+    };
     display.finish(&outcome);
+    trackers.finish(true).iter().for_each(|trouble| eprintln!("{trouble}"));
     Ok(())
 }

@@ -5,13 +5,16 @@ mod experiments;
 mod games;
 mod lives;
 mod methods;
+mod pages;
 mod recipes;
 mod retrieval;
 mod runs;
 mod searching;
+mod served;
 #[expect(dead_code, reason = "here servers only answer well")]
 #[path = "../../../opid/tests/analyzers/server.rs"]
 mod server;
+mod serving;
 mod shop;
 #[path = "../../../retrieval/tests/tiny/mod.rs"]
 mod tiny;

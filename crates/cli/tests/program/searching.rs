@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::retrieval::Serving;
 use crate::runs::{read, timeless_metrics, workplace};
+use crate::serving::Serving;
 use crate::{fed, json_lines, opid};
 
 /// Changes that make the small recipe one of search QA.
@@ -75,9 +75,10 @@ fn a_server_and_the_process_find_the_same_passages() {
     for says in ["evaluation after step 0", "environment.search.max_failures", "Search error", "--resume"] {
         assert!(stopped.refused().contains(says), "{says}: {}", stopped.err);
     }
-    let server = Serving::start(path, "world/corpus.jsonl", &[]);
+    let server = Serving::start(path, &["serve-retriever", "--corpus", "world/corpus.jsonl"], &[]);
     let config = path.join("asking/config.toml");
-    std::fs::write(&config, read(&config).replace(nobody, &server.url)).expect("a file");
+    std::fs::write(&config, read(&config).replace(nobody, &format!("{}/retrieve", server.url)))
+        .expect("a file");
     opid(path, &["train", "--resume", "asking"]).ok();
     assert_eq!(timeless_metrics(&path.join("asking")), timeless_metrics(&path.join("own")));
 }

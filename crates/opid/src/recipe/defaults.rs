@@ -29,6 +29,7 @@ impl Default for Recipe {
             optimizer: Optimizer::default(),
             evaluation: Evaluation::default(),
             checkpoint: Checkpoint::default(),
+            log: Tracking::default(),
             warm_start: None,
         }
     }
@@ -217,6 +218,12 @@ impl Default for Evaluation {
 impl Default for Checkpoint {
     fn default() -> Self {
         Checkpoint { every: 10, keep: 2, keep_best: 0, trajectories_every: 1 }
+    }
+}
+
+impl Default for Tracking {
+    fn default() -> Self {
+        Tracking { tensorboard: false, mlflow: String::new(), mlflow_experiment: "opid".into() }
     }
 }
 

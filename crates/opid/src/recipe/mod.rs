@@ -95,6 +95,8 @@ pub struct Recipe {
     pub evaluation: Evaluation,
     /// What is kept on disk.
     pub checkpoint: Checkpoint,
+    /// Other tools that show the run.
+    pub log: Tracking,
     /// Makes the starting policy from expert episodes, when there is no pretrained one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_start: Option<WarmStart>,
@@ -299,6 +301,18 @@ pub struct Checkpoint {
     pub keep_best: usize,
     /// Training steps between the steps whose trajectories are written; 0 writes none.
     pub trajectories_every: u64,
+}
+
+/// Other tools that show the run, besides `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tracking {
+    /// Whether event files for TensorBoard are written into `tensorboard/` of the run's folder.
+    pub tensorboard: bool,
+    /// URL of an MLflow tracking server; empty tells none. A token is taken from MLFLOW_TRACKING_TOKEN.
+    pub mlflow: String,
+    /// The experiment of that server which the run becomes part of.
+    pub mlflow_experiment: String,
 }
 
 /// Makes a starting policy: a tokenizer and a small model, trained on expert episodes.

@@ -83,6 +83,22 @@ impl Recipe {
         if let Some((key, reason)) = self.environment.fault() {
             return fail(key, reason);
         }
+        let tracking = &self.log;
+        if !tracking.mlflow.is_empty()
+            && !tracking.mlflow.starts_with("http://")
+            && !tracking.mlflow.starts_with("https://")
+        {
+            return fail("log.mlflow", "it is the URL of a tracking server, such as http://127.0.0.1:5000");
+        }
+        if tracking.mlflow.contains('@') {
+            return fail(
+                "log.mlflow",
+                "leave passwords out of it, runs keep it: put a token into MLFLOW_TRACKING_TOKEN",
+            );
+        }
+        if tracking.mlflow_experiment.is_empty() {
+            return fail("log.mlflow_experiment", "an experiment needs a name");
+        }
         if r.groups == 0 {
             return fail("rollout.groups", "a training step needs at least one task");
         }

@@ -1,10 +1,12 @@
-//! HTTP/1.1 as far as a retrieval server needs it: requests with a body of known length, replies of JSON, connections
-//! that are kept, a thread for each.
+//! A connection: requests are read from it, replies are written to it, one after the other.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::message::{Body, Reply, Request};
+use crate::server::Service;
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -17,25 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a waiting connection looks whether the server stops.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A request.
-pub(crate) struct Request {
-    pub method: String,
-    /// The path, without what follows a question mark.
-    pub path: String,
-    pub body: Vec<u8>,
-}
-
-/// A reply.
-pub(crate) struct Reply {
-    pub status: u16,
-    /// JSON.
-    pub body: String,
-}
-
 /// What the head of a request says.
 struct Head {
     method: String,
     path: String,
+    query: String,
+    authorization: Option<String>,
+    host: Option<String>,
     /// Bytes of the head.
     len: usize,
     body: usize,
@@ -54,7 +44,7 @@ enum End {
 }
 
 /// Answers the requests of a connection until it ends or `stop` is set.
-pub(crate) fn serve(mut stream: TcpStream, stop: &AtomicBool, answer: impl Fn(Request) -> Reply) {
+pub(crate) fn serve(mut stream: TcpStream, stop: &AtomicBool, service: &impl Service) {
     // A reply is written at once, so there is nothing to wait for.
     let set = stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(TICK)));
     if set.and_then(|()| stream.set_write_timeout(Some(PATIENCE))).is_err() {
@@ -63,30 +53,40 @@ pub(crate) fn serve(mut stream: TcpStream, stop: &AtomicBool, answer: impl Fn(Re
     let mut bytes = Vec::new();
     loop {
         let (reply, keep) = match request(&mut stream, &mut bytes, stop) {
-            Ok((request, keep)) => (answer(request), keep),
+            Ok((request, keep)) => (service.answer(request), keep),
             Err(End::Closed) => return,
-            Err(End::Refused(status, reason)) => {
-                (Reply { status, body: serde_json::json!({ "detail": reason }).to_string() }, false)
-            }
+            Err(End::Refused(status, reason)) => (service.refuse(status, &reason), false),
         };
-        let Reply { status, body } = reply;
-        let head = format!(
-            "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: {}\r\n\r\n",
-            words(status),
-            body.len(),
-            if keep { "keep-alive" } else { "close" }
-        );
-        if stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).is_err() || !keep {
+        if write(&mut stream, reply, keep).is_err() || !keep {
             return;
         }
     }
 }
 
-fn words(status: u16) -> &'static str {
-    ureq::http::StatusCode::from_u16(status)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or("Unknown")
+/// Writes a reply; parts as chunks of HTTP/1.1.
+fn write(stream: &mut TcpStream, reply: Reply, keep: bool) -> std::io::Result<()> {
+    let Reply { status, kind, headers, body } = reply;
+    let words = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let mut head = format!("HTTP/1.1 {status} {}\r\ncontent-type: {kind}\r\n", words.unwrap_or("Unknown"));
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(if keep { "connection: keep-alive\r\n" } else { "connection: close\r\n" });
+    match body {
+        Body::Whole(body) => {
+            head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+            stream.write_all(&[head.as_bytes(), &body].concat())
+        }
+        Body::Parts(parts) => {
+            head.push_str("transfer-encoding: chunked\r\n\r\n");
+            stream.write_all(head.as_bytes())?;
+            // A part without bytes would end the body.
+            for part in parts.filter(|part| !part.is_empty()) {
+                stream.write_all(&[format!("{:x}\r\n", part.len()).as_bytes(), &part, b"\r\n"].concat())?;
+            }
+            stream.write_all(b"0\r\n\r\n")
+        }
+    }
 }
 
 /// The next request, and whether the connection stays open after it; `bytes` holds what was read and is not used yet.
@@ -101,7 +101,7 @@ fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>, stop: &AtomicBool) -> Re
         read(stream, bytes, stop)?;
     };
     if head.body > MAX_BODY {
-        let reason = format!("the request has more than {MAX_BODY} bytes; send fewer queries at a time");
+        let reason = format!("the request has more than {MAX_BODY} bytes; send less at a time");
         return Err(End::Refused(413, reason));
     }
     if head.expects && bytes.len() == head.len {
@@ -113,7 +113,10 @@ fn request(stream: &mut TcpStream, bytes: &mut Vec<u8>, stop: &AtomicBool) -> Re
     let rest = bytes.split_off(head.len + head.body);
     let body = bytes.split_off(head.len);
     *bytes = rest;
-    Ok((Request { method: head.method, path: head.path, body }, head.keep))
+    let Head { method, path, query, authorization, host, keep, .. } = head;
+    // Without a second handle nobody can tell whether the client is still there; the reply is made all the same.
+    let client = stream.try_clone().ok();
+    Ok((Request { method, path, query, authorization, host, body, client }, keep))
 }
 
 /// Reads what there is.
@@ -147,10 +150,21 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, End> {
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Ok(None);
     };
-    let path = target.split('?').next().unwrap_or_default().to_owned();
-    let mut head = Head { method: method.to_owned(), path, len, body: 0, keep: version > 0, expects: false };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut head = Head {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        authorization: None,
+        host: None,
+        len,
+        body: 0,
+        keep: version > 0,
+        expects: false,
+    };
     for header in parsed.headers.iter() {
-        let value = String::from_utf8_lossy(header.value).trim().to_ascii_lowercase();
+        let written = String::from_utf8_lossy(header.value).trim().to_owned();
+        let value = written.to_ascii_lowercase();
         match header.name.to_ascii_lowercase().as_str() {
             "content-length" => {
                 let wrong = || End::Refused(400, format!("content-length is {value:?}, no number"));
@@ -163,6 +177,8 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, End> {
             "connection" => {
                 head.keep = if value == "close" { false } else { head.keep || value == "keep-alive" }
             }
+            "authorization" => head.authorization = Some(written),
+            "host" => head.host = Some(written),
             "expect" => head.expects = value == "100-continue",
             _ => {}
         }
@@ -183,7 +199,8 @@ mod tests {
         else {
             panic!("a head");
         };
-        assert_eq!((&*found.method, &*found.path, found.body), ("POST", "/retrieve", 12));
+        assert_eq!((&*found.method, &*found.path, &*found.query), ("POST", "/retrieve", "x=1"));
+        assert_eq!(found.body, 12);
         assert!(found.keep && found.expects);
         for (version, connection, keep) in
             [("1.1", "close", false), ("1.0", "keep-alive", true), ("1.0", "x", false), ("1.1", "x", true)]
