@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use opid_env::environment::{Slips, Task};
+use opid_env::environment::{Lookup, Slips, Task};
 use opid_env::random::Draw;
+use opid_env::retrieval::RetrievalError;
 
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::layout::Layout;
@@ -30,8 +31,24 @@ pub struct Noise {
     pub repeat: f64,
 }
 
+/// An expert's search that came to nothing because of the retriever; nothing can be learnt from such an episode.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a search of the expert failed because of the retriever ({0}): see that the servers of environment.search.http.urls \
+     answer"
+)]
+pub struct LookupError(#[from] RetrievalError);
+
 /// Plays a task with a disturbed expert; `keys` fix every random choice.
-pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]) -> Demonstration {
+///
+/// # Errors
+/// The retriever fails.
+pub fn play(
+    task: &Arc<dyn Task>,
+    noise: Noise,
+    max_turns: usize,
+    keys: [u64; 3],
+) -> Result<Demonstration, LookupError> {
     let mut draw = Draw::new(&[keys[0], keys[1], keys[2]]);
     let mut episode = task.clone().start();
     let mut expert = episode.expert(draw.bits(), noise.slips);
@@ -50,6 +67,10 @@ pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]
             command = draw.pick(&admissible).cloned().unwrap_or(command);
         }
         let valid = episode.admits(&command);
+        if let Some(Lookup { retriever, query, most }) = episode.lookup(&command) {
+            let found = retriever.retrieve(&[query], most).pop().unwrap_or_else(|| Ok(Vec::new()));
+            episode.supply(Ok(found?));
+        }
         let step = episode.step(&command);
         let seen = std::mem::replace(&mut observation, step.observation);
         trajectory.turns.push(Turn {
@@ -67,7 +88,7 @@ pub fn play(task: &Arc<dyn Task>, noise: Noise, max_turns: usize, keys: [u64; 3]
         }
     }
     trajectory.last_observation = observation;
-    Demonstration { trajectory, labels }
+    Ok(Demonstration { trajectory, labels })
 }
 
 /// Fills in the tokens of an expert's episode, with a skill in its history or without.

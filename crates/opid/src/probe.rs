@@ -10,7 +10,7 @@ use opid_env::environment::Task;
 use opid_lm::model::Model;
 use serde::Serialize;
 
-use crate::demonstration::{Noise, play};
+use crate::demonstration::{LookupError, Noise, play};
 use crate::dialogue::Dialogue;
 use crate::evaluate::{Rate, Report};
 use crate::interrupt::Interrupt;
@@ -28,6 +28,9 @@ pub enum ProbeError {
     /// The tasks.
     #[error(transparent)]
     Tasks(#[from] TasksError),
+    /// An expert's searches come to nothing.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// Episodes.
     #[error(transparent)]
     Sampling(#[from] SampleError),
@@ -63,19 +66,20 @@ pub fn probe(
     let tasks = tasks.panel(&recipe.evaluation.split, games)?;
     let noise = recipe.warm_start.as_ref().and_then(|w| w.stages.last()).map(|s| s.noise);
     let noise: Noise = noise.unwrap_or_default().into();
-    let skill_of = |i: usize, task: &Arc<dyn Task>, noise: Noise| {
+    let skill_of = |i: usize, task: &Arc<dyn Task>, noise: Noise| -> Result<_, LookupError> {
         let keys = [recipe.seed, PROBE, i as u64];
-        let t = play(task, noise, recipe.environment.max_turns, keys).trajectory;
-        let analysis = hindsight::read(&t, recipe.skill.max_step_skills).ok()?;
-        Some((analysis.episode_skill, t.won))
+        let t = play(task, noise, recipe.environment.max_turns, keys)?.trajectory;
+        let analysis = hindsight::read(&t, recipe.skill.max_step_skills).ok();
+        Ok(analysis.map(|analysis| (analysis.episode_skill, t.won)))
     };
-    let workflows: Vec<Option<String>> =
-        tasks.iter().enumerate().map(|(i, t)| skill_of(i, t, Noise::default()).map(|s| s.0)).collect();
-    let lessons: Vec<Option<String>> = tasks
-        .iter()
-        .enumerate()
-        .map(|(i, t)| skill_of(i, t, noise).filter(|s| !s.1).map(|s| s.0).or_else(|| workflows[i].clone()))
-        .collect();
+    let mut workflows: Vec<Option<String>> = Vec::with_capacity(tasks.len());
+    let mut lessons: Vec<Option<String>> = Vec::with_capacity(tasks.len());
+    for (i, task) in tasks.iter().enumerate() {
+        let workflow = skill_of(i, task, Noise::default())?.map(|(skill, _)| skill);
+        let lesson = skill_of(i, task, noise)?.filter(|(_, won)| !won).map(|(skill, _)| skill);
+        lessons.push(lesson.or_else(|| workflow.clone()));
+        workflows.push(workflow);
+    }
     let settings = Settings {
         interrupt: interrupt.clone(),
         ..Settings::evaluation(recipe, 1.0, [recipe.seed, PROBE, 0])

@@ -70,6 +70,8 @@ pub struct Settings {
     pub invalid_means: InvalidMeans,
     /// Most episodes, as a share, whose environment may fail.
     pub max_crashes: f64,
+    /// Most episodes, as a share, in which a search may fail because of the retriever.
+    pub max_failed_lookups: f64,
     /// Ends sampling.
     pub interrupt: Interrupt,
     /// Keys of the random draws: seed, purpose and training step.
@@ -112,6 +114,22 @@ pub enum SampleError {
         /// The share allowed.
         most: f64,
     },
+    /// Too many searches came to nothing because of the retriever.
+    #[error(
+        "in {failed} of {episodes} episodes a search failed because of the retriever, more than \
+         environment.search.max_failures = {most} allows (the agent was shown: {shown:?}): see that the servers of \
+         environment.search.http.urls answer; a run goes on with --resume"
+    )]
+    Retrieval {
+        /// Episodes with a failed search.
+        failed: usize,
+        /// All episodes.
+        episodes: usize,
+        /// What the agent was shown of the first failure.
+        shown: String,
+        /// The share allowed.
+        most: f64,
+    },
     /// A stop was asked for.
     #[error("interrupted")]
     Interrupted,
@@ -131,6 +149,7 @@ impl Settings {
             win: recipe.reward.win,
             invalid_means: recipe.reward.invalid_means,
             max_crashes: r.max_crashes,
+            max_failed_lookups: recipe.environment.search.max_failures,
             interrupt: Interrupt::default(),
             keys,
         }
@@ -140,6 +159,40 @@ impl Settings {
     pub fn evaluation(recipe: &Recipe, temperature: f32, keys: [u64; 3]) -> Self {
         let sampling = Sampling { temperature, top_p: 1.0, top_k: 0 };
         Settings { group_size: 1, sampling, ..Settings::training(recipe, keys) }
+    }
+}
+
+impl Settings {
+    /// Refuses episodes of which too many were spoilt by the environment or by the retriever.
+    fn check(&self, finished: &[Trajectory]) -> Result<(), SampleError> {
+        let episodes = finished.len();
+        let is_crashed = |t: &&Trajectory| t.ending == Ending::Crashed;
+        let crashed = finished.iter().filter(is_crashed).count();
+        let failed = finished.iter().filter(|t| t.lookup_failed()).count();
+        if let Some(first) = finished.iter().find(is_crashed)
+            && (crashed == episodes || crashed as f64 > self.max_crashes * episodes as f64)
+        {
+            return Err(SampleError::Crashed {
+                crashed,
+                episodes,
+                task: first.task.clone(),
+                reason: first.last_observation.clone(),
+                most: self.max_crashes,
+            });
+        }
+        if failed as f64 > self.max_failed_lookups * episodes as f64 {
+            let shown = finished.iter().find_map(|t| {
+                let turn = t.turns.iter().position(|turn| turn.lookup_failed)?;
+                Some(t.answer(turn).trim().to_owned())
+            });
+            return Err(SampleError::Retrieval {
+                failed,
+                episodes,
+                shown: shown.unwrap_or_default(),
+                most: self.max_failed_lookups,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -257,21 +310,8 @@ pub fn sample(
         }
     }
     finished.sort_by_key(|t| (t.group, t.member));
-    let crashed = finished.iter().filter(|t| t.ending == Ending::Crashed).count();
-    match finished.iter().find(|t| t.ending == Ending::Crashed) {
-        Some(first)
-            if crashed == finished.len() || crashed as f64 > settings.max_crashes * finished.len() as f64 =>
-        {
-            Err(SampleError::Crashed {
-                crashed,
-                episodes: finished.len(),
-                task: first.task.clone(),
-                reason: first.last_observation.clone(),
-                most: settings.max_crashes,
-            })
-        }
-        _ => Ok(finished),
-    }
+    settings.check(&finished)?;
+    Ok(finished)
 }
 
 /// An episode whose environment panicked.

@@ -460,11 +460,9 @@ impl Run<'_> {
             };
             let total = self.panel.len();
             let mut progress = |done| (self.observe)(Event::Sampling { purpose: "evaluation", done, total });
-            let (report, played) =
+            let (report, _) =
                 evaluate(&self.learner.policy, &self.dialogue, &groups, &settings, &mut progress)
                     .map_err(|error| self.stopped(error))?;
-            let most = self.recipe.environment.search.max_failures;
-            TrainError::check_lookups(|| format!("evaluation after step {step}"), &played, most)?;
             let split = e.split.clone();
             let result = Evaluated { step, split, temperature, skills, report };
             self.folder.log(&serde_json::json!({ "step": step, "evaluation": result }))?;

@@ -20,7 +20,7 @@ use opid_lm::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
 
 use crate::action::Grammar;
-use crate::demonstration::{Demonstration, Noise, play, tokenize};
+use crate::demonstration::{Demonstration, LookupError, Noise, play, tokenize};
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::layout::{Layout, in_common, window};
 use crate::packing::{Pack, Packer};
@@ -57,6 +57,9 @@ pub enum WarmStartError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The expert's searches come to nothing.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// Training does not go on.
     #[error(
         "stage {stage}, update {update}: {skipped} updates were skipped because their gradient or a log-probability was \
@@ -110,7 +113,7 @@ pub fn train_tokenizer(
             let slips = Slips { revisit: 0.2, wander: 0.1, invalid: 0.05, forget: 0.2 };
             let noise = Noise { slips, chance: 0.1, repeat: 0.0 };
             let keys = [recipe.seed, TOKENIZER, i as u64];
-            let Demonstration { trajectory: t, .. } = play(task, noise, recipe.environment.max_turns, keys);
+            let t = play(task, noise, recipe.environment.max_turns, keys)?.trajectory;
             let analysis = hindsight::read(&t, recipe.skill.max_step_skills).ok();
             let mut texts = Vec::new();
             for (i, turn) in t.turns.iter().enumerate() {
@@ -125,7 +128,7 @@ pub fn train_tokenizer(
             }
             Ok(texts)
         })
-        .collect::<Result<_, PromptError>>()?;
+        .collect::<Result<_, WarmStartError>>()?;
     let mut fixed: Vec<String> = tasks.source().phrases().iter().map(|p| p.to_string()).collect();
     fixed.extend(phrases::of(&recipe.environment.name).iter().map(|p| p.to_string()));
     let tags = Grammar::of(&recipe.environment.name).map_or(&[][..], Grammar::tags);
@@ -283,18 +286,20 @@ fn example(
     dialogue: &Dialogue,
     recipe: &Recipe,
     keys: [u64; 3],
-) -> Result<Example, DialogueError> {
+) -> Result<Example, WarmStartError> {
     let max_turns = recipe.environment.max_turns;
     let mut draw = Draw::new(&[keys[0], keys[1], keys[2], 1]);
-    let Demonstration { mut trajectory, labels } = play(task, stage.noise.into(), max_turns, keys);
-    let skill = draw.chance(stage.episode_skills).then(|| {
-        let source = match draw.chance(0.5) && !trajectory.won {
-            true => &trajectory,
-            false => &play(task, Noise::default(), max_turns, keys).trajectory,
-        };
-        hindsight::read(source, recipe.skill.max_step_skills).ok().map(|a| a.episode_skill)
-    });
-    let skill = skill.flatten();
+    let Demonstration { mut trajectory, labels } = play(task, stage.noise.into(), max_turns, keys)?;
+    let skill = match draw.chance(stage.episode_skills) {
+        false => None,
+        true => {
+            let source = match draw.chance(0.5) && !trajectory.won {
+                true => &trajectory,
+                false => &play(task, Noise::default(), max_turns, keys)?.trajectory,
+            };
+            hindsight::read(source, recipe.skill.max_step_skills).ok().map(|a| a.episode_skill)
+        }
+    };
     let commands: Vec<Vec<String>> =
         trajectory.turns.iter().map(|t| t.admissible.clone().unwrap_or_default()).collect();
     tokenize(&mut trajectory, skill.as_deref(), dialogue)?;

@@ -169,14 +169,7 @@ fn our_server_finds_what_the_retriever_finds() {
     let queries = texts(&["tea", "red", "nothing", "cup"]);
     let expected = counting.passages.retrieve(&queries, 2);
     for form in [Form::Batch, Form::Single] {
-        let found = client(&url, form).retrieve(&queries, 2);
-        for (found, expected) in found.iter().zip(&expected) {
-            match expected.as_ref().expect("passages") {
-                // An empty list is shown as an empty text.
-                none if none.is_empty() => assert_eq!(error(std::slice::from_ref(found)), ""),
-                expected => assert_eq!(found.as_ref().expect("passages"), expected),
-            }
-        }
+        assert_eq!(client(&url, form).retrieve(&queries, 2), expected);
     }
     let started = Instant::now();
     drop(server);

@@ -46,33 +46,44 @@ fn on_files(retriever: &str) -> String {
     )
 }
 
-/// Trains the small recipe in a folder, long enough that its policy searches.
-fn train(folder: &Path, run: &str, environment: &str) -> crate::Result {
-    let mut changes = CHANGES;
-    changes[1] = environment;
-    let longer =
-        ["--set", "warm_start.stages=[{ updates = 60, episodes = 4, warmup = 5, learning_rate = 1e-2 }]"];
-    opid(folder, &[&["train", "micro.toml", "--run", run][..], &changes, &longer].concat())
-}
-
 #[test]
 fn a_server_and_the_process_find_the_same_passages() {
     let place = workplace();
     let path = place.path();
     let written = opid(path, &["generate", "--env", "search", "--size", "0.1", "--out", "world"]);
     assert!(written.ok().contains("passages in world/corpus.jsonl"), "{}", written.out);
-    train(path, "own", &on_files("corpus = \"world/corpus.jsonl\"")).ok();
+    let train = |recipe: &str, run: &str, environment: &str, more: &[&str]| {
+        let mut changes = CHANGES;
+        changes[1] = environment;
+        opid(path, &[&["train", recipe, "--run", run][..], &changes, more].concat())
+    };
+    let own = on_files("corpus = \"world/corpus.jsonl\"");
+    let nobody = "http://127.0.0.1:9/retrieve";
+    let asking =
+        |url: &str| on_files(&format!("retriever = \"http\", http = {{ urls = [\"{url}\"], attempts = 1 }}"));
+
+    // Nobody listens: nothing is learnt from that.
+    let refused = train("micro.toml", "refused", &asking(nobody), &[]);
+    for says in ["a search of the expert failed", "Connection Error", "environment.search.http.urls"] {
+        assert!(refused.refused().contains(says), "{says}: {}", refused.err);
+    }
+    // A policy that searches, and a recipe that goes on from it.
+    let longer =
+        ["--set", "warm_start.stages=[{ updates = 60, episodes = 4, warmup = 5, learning_rate = 1e-2 }]"];
+    train("micro.toml", "start", &own, &longer).ok();
+    let micro = read(&path.join("micro.toml"));
+    let (before, _) = micro.split_once("[warm_start]").expect("a warm start");
+    let from = format!("{before}[policy]\nmodel = \"start/checkpoints/step_0\"\n");
+    std::fs::write(path.join("from.toml"), from).expect("a file");
+    train("from.toml", "own", &own, &[]).ok();
     let shown = read(&path.join("own/metrics.jsonl"));
     let searched =
         json_lines(&shown).iter().any(|line| line["invalid"].as_f64().is_some_and(|share| share < 1.0));
     assert!(searched, "{shown}");
 
-    // Nobody listens: the run stops, and goes on once somebody does.
-    let nobody = "http://127.0.0.1:9/retrieve";
-    let asking =
-        |url: &str| on_files(&format!("retriever = \"http\", http = {{ urls = [\"{url}\"], attempts = 1 }}"));
-    let stopped = train(path, "asking", &asking(nobody));
-    for says in ["evaluation after step 0", "environment.search.max_failures", "Search error", "--resume"] {
+    // The run stops, and goes on once somebody listens.
+    let stopped = train("from.toml", "asking", &asking(nobody), &[]);
+    for says in ["environment.search.max_failures", "Search error", "--resume"] {
         assert!(stopped.refused().contains(says), "{says}: {}", stopped.err);
     }
     let server = Serving::start(path, &["serve-retriever", "--corpus", "world/corpus.jsonl"], &[]);

@@ -467,12 +467,14 @@ mod tests {
             let (mut lost, mut advised) = (0, 0);
             for index in 0..40 {
                 let task: Arc<dyn Task> = shop.task("train", index).unwrap();
-                let calm = play(&task, Noise::default(), 15, [0, 0, index as u64]).trajectory;
+                let calm =
+                    play(&task, Noise::default(), 15, [0, 0, index as u64]).expect("an episode").trajectory;
                 assert!(calm.won && calm.score == 1.0, "{}", calm.goal);
                 let analysis = hindsight::read(&calm, 15).unwrap();
                 assert!(analysis.episode_skill.starts_with(PLAN), "{}", analysis.episode_skill);
                 let noise = Noise { slips, ..Noise::default() };
-                let t = play(&Arc::clone(&task), noise, 15, [1, 0, index as u64]).trajectory;
+                let t =
+                    play(&Arc::clone(&task), noise, 15, [1, 0, index as u64]).expect("an episode").trajectory;
                 let analysis = hindsight::read(&t, 15).unwrap();
                 lost += usize::from(!t.won);
                 assert_eq!(analysis.episode_skill.starts_with(PLAN), t.won);

@@ -14,7 +14,6 @@ use crate::skill::analyzer::StopError;
 use crate::skill::bank::NoSkill;
 use crate::skill::openai::OpenAiError;
 use crate::tasks::TasksError;
-use crate::trajectory::Trajectory;
 use crate::warm_start::WarmStartError;
 
 /// A run that cannot go on.
@@ -169,24 +168,6 @@ pub enum TrainError {
         /// The least share.
         least: f64,
     },
-    /// Too many searches came to nothing because of the retriever.
-    #[error(
-        "{what}: in {failed} of {episodes} episodes a search failed because of the retriever, more than \
-         environment.search.max_failures = {most} (an agent was shown: {shown:?}); see that the servers of \
-         environment.search.http.urls answer, then go on with --resume"
-    )]
-    Retrieval {
-        /// What was going on.
-        what: String,
-        /// Episodes with a failed search.
-        failed: usize,
-        /// All episodes.
-        episodes: usize,
-        /// What the agent was shown of the first failure.
-        shown: String,
-        /// The share allowed.
-        most: f64,
-    },
     /// Skills hardly change the advantage.
     #[error(
         "step {step}: skills make up {share:.5} of the advantage, less than skill.min_advantage_share = {least}: raise \
@@ -232,35 +213,16 @@ impl TrainError {
 
     /// Whether the policy is still that of the last step that is in the metrics, and worth to be kept.
     pub(super) fn leaves_policy(&self) -> bool {
-        use TrainError::{Analysis, Coverage, Interrupted, Retrieval, Sampling, Share, Stopped, TooLong};
+        use TrainError::{Analysis, Coverage, Interrupted, Sampling, Share, Stopped, TooLong};
         matches!(
             self,
             Stopped { .. }
                 | Analysis { .. }
                 | Coverage { .. }
-                | Retrieval { .. }
                 | Share { .. }
                 | TooLong { .. }
-                | Sampling(SampleError::Crashed { .. })
+                | Sampling(SampleError::Crashed { .. } | SampleError::Retrieval { .. })
                 | Interrupted { .. }
         )
-    }
-
-    /// Refuses episodes whose searches failed, because of the retriever, in a greater share than `most`.
-    pub(super) fn check_lookups(
-        what: impl FnOnce() -> String,
-        trajectories: &[Trajectory],
-        most: f64,
-    ) -> Result<(), TrainError> {
-        let failed = trajectories.iter().filter(|t| t.lookup_failed()).count();
-        let episodes = trajectories.len();
-        if failed as f64 <= most * episodes as f64 {
-            return Ok(());
-        }
-        let first = trajectories.iter().find_map(|t| {
-            let turn = t.turns.iter().position(|turn| turn.lookup_failed)?;
-            Some(t.answer(turn).trim().to_owned())
-        });
-        Err(TrainError::Retrieval { what: what(), failed, episodes, shown: first.unwrap_or_default(), most })
     }
 }

@@ -129,8 +129,6 @@ impl Run<'_> {
                 break;
             }
         }
-        let most = recipe.environment.search.max_failures;
-        TrainError::check_lookups(|| format!("step {step}"), &trajectories, most)?;
         let rows = rows(&trajectories);
         let logprobs = trajectories.iter().flat_map(|t| &t.turns).flat_map(|t| &t.logprobs);
         let old = logprobs.map(|&l| l as f64).collect();
