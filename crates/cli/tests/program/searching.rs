@@ -1,7 +1,5 @@
 //! Search QA through the program: a made-up world, and questions from files.
 
-use std::path::Path;
-
 use crate::runs::{read, timeless_metrics, workplace};
 use crate::serving::Serving;
 use crate::{fed, json_lines, opid};
