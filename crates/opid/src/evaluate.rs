@@ -75,6 +75,7 @@ pub struct Report {
     /// By kind of task; of search QA by source of the question.
     pub kinds: BTreeMap<String, Rate>,
     /// Mean score of the environment, 0 to 1; where a task is solved or not, the share of tasks solved.
+    #[serde(default)]
     pub score: f64,
     /// Mean number of turns.
     pub turns: f64,
