@@ -3,8 +3,9 @@
 //     apt-get install chromium; npm install playwright-core
 //     node scripts/check_pages.mjs target/release/opid RUN [FOLDER [OTHER RUN]...]
 //
-// RUN is a run of OPID with kept episodes. Pictures of pages go into FOLDER, one of them of a report on the other runs. From its lines a run of 200 steps with 10,000 episodes is made. Every page must
-// open without an error in the console, filters and shading must work, and the large report must open in under 2 seconds.
+// RUN is a run of OPID with kept episodes. Pictures of pages go into FOLDER, one of them of a report on the other runs.
+// From the lines of RUN a run of 200 steps with 10,000 episodes is made. Every page must open without an error in the
+// console, filters and shading must work, and the large report must open in under 2 seconds.
 // CHROMIUM names another browser than /usr/bin/chromium.
 import { spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
@@ -169,7 +170,12 @@ try {
   const server = spawn(opid, ["view", long, "--port", "0"], { stdio: ["ignore", "ignore", "pipe"] });
   try {
     const url = await new Promise((resolve, reject) => {
-      server.stderr.on("data", (text) => resolve(/http:\S+/.exec(String(text))[0]));
+      let said = "";
+      server.stderr.on("data", (text) => {
+        said += text;
+        const address = /http:\S+(?=\s)/.exec(said);
+        if (address) resolve(address[0]);
+      });
       server.on("exit", () => reject(new Error("opid view ended")));
     });
     [page, time] = await open(url);

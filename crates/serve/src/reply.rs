@@ -44,7 +44,7 @@ pub struct Weighed {
     bytes: Option<Vec<u8>>,
     logprob: f32,
     top: Vec<(String, f32)>,
-    /// Bytes of the completion's text before it.
+    /// Characters of the completion's text before it.
     pub offset: usize,
 }
 

@@ -149,6 +149,8 @@ impl Desk {
 struct Choice {
     writer: Writer,
     text: String,
+    /// Characters of the text.
+    characters: usize,
     weighed: Vec<Weighed>,
     /// Weighed tokens that were shown: those whose text is sure to be part of the completion.
     shown: usize,
@@ -160,7 +162,8 @@ struct Choice {
 impl Choice {
     fn new(stops: &[String]) -> Choice {
         let (text, weighed) = Default::default();
-        Choice { writer: Writer::new(stops.to_vec()), text, weighed, shown: 0, sampled: 0, finish: None }
+        let writer = Writer::new(stops.to_vec());
+        Choice { writer, text, characters: 0, weighed, shown: 0, sampled: 0, finish: None }
     }
 }
 
@@ -213,7 +216,7 @@ impl Work {
         let Addition { text, stopped } = match event {
             Event::Token(sampled) => {
                 choice.sampled += 1;
-                let offset = choice.text.len() + choice.writer.held();
+                let offset = choice.characters + choice.writer.held();
                 choice.weighed.extend(Weighed::of(&sampled, tokenizer, offset));
                 choice.writer.push(tokenizer, sampled.token)
             }
@@ -228,10 +231,11 @@ impl Work {
             }
         };
         choice.text.push_str(&text);
+        choice.characters += text.chars().count();
         if stopped {
             choice.finish = Some(Finish::Stop);
             // Tokens of the stop string are no part of the completion.
-            let end = choice.text.len();
+            let end = choice.characters;
             choice.weighed.retain(|token| token.offset < end);
             self.completions.cancel(number);
         }
@@ -242,7 +246,7 @@ impl Work {
     fn part(&mut self, number: usize, text: &str, first: bool) -> Option<Value> {
         let choice = &mut self.choices[number];
         let from = choice.shown;
-        let sure = |token: &&Weighed| choice.finish.is_some() || token.offset < choice.text.len();
+        let sure = |token: &&Weighed| choice.finish.is_some() || token.offset < choice.characters;
         let to = from + choice.weighed[from..].iter().take_while(sure).count();
         choice.shown = to;
         if text.is_empty() && from == to && choice.finish.is_none() && !first {

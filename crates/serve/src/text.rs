@@ -30,9 +30,9 @@ impl Writer {
         Writer { stops, ..Writer::default() }
     }
 
-    /// Bytes of text that may be the beginning of a stop string.
+    /// Characters of text that may be the beginning of a stop string.
     pub fn held(&self) -> usize {
-        self.held.len()
+        self.held.chars().count()
     }
 
     /// Adds a token.
