@@ -22,12 +22,12 @@ const DIGITS: i32 = 6;
 /// Everything that a page knows without the episodes themselves; `indices` are those of the runs.
 pub fn summary(runs: &[Run], indices: &[Value]) -> Value {
     let groups = config::groups(runs);
-    let mut names: Vec<String> = runs.iter().map(Run::name).collect();
-    for (i, run) in runs.iter().enumerate() {
-        if runs.iter().enumerate().any(|(j, other)| i != j && other.name() == run.name()) {
-            names[i] = run.path.display().to_string();
-        }
-    }
+    let short: Vec<String> = runs.iter().map(Run::name).collect();
+    let name = |(run, name): (&Run, &String)| match short.iter().filter(|other| *other == name).count() {
+        1 => name.clone(),
+        _ => run.path.display().to_string(),
+    };
+    let names: Vec<String> = runs.iter().zip(&short).map(name).collect();
     let of = |(i, run): (usize, &Run)| describe(run, &names[i], &indices[i]);
     let largest = groups.iter().map(|group| group.runs.len()).max().unwrap_or(1);
     json!({
@@ -36,7 +36,7 @@ pub fn summary(runs: &[Run], indices: &[Value]) -> Value {
         "groups": groups.iter().map(|g| json!({ "name": g.name, "runs": g.runs })).collect::<Vec<_>>(),
         "differences": config::differences(runs),
         // Half widths of 95 % intervals over n seeds, in standard errors, from n = 2 on.
-        "student": (2..=largest.max(2)).map(|n| rounded(student(0.975, n - 1))).collect::<Vec<_>>(),
+        "student": (2..=largest.max(2)).map(|n| rounded(student(0.95, n - 1))).collect::<Vec<_>>(),
     })
 }
 
