@@ -40,6 +40,13 @@ pub struct Lookup {
     pub most: usize,
 }
 
+impl Lookup {
+    /// Asks for this one alone.
+    pub fn find(self) -> Found {
+        self.retriever.retrieve(&[self.query], self.most).pop().unwrap_or_else(|| Ok(Vec::new()))
+    }
+}
+
 /// A running episode: a plain state machine, with no threads and no locks.
 pub trait Episode: Send {
     /// The text of the initial state or of the last step.

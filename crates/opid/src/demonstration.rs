@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use opid_env::environment::{Lookup, Slips, Task};
+use opid_env::environment::{Slips, Task};
 use opid_env::random::Draw;
 use opid_env::retrieval::RetrievalError;
 
@@ -67,9 +67,8 @@ pub fn play(
             command = draw.pick(&admissible).cloned().unwrap_or(command);
         }
         let valid = episode.admits(&command);
-        if let Some(Lookup { retriever, query, most }) = episode.lookup(&command) {
-            let found = retriever.retrieve(&[query], most).pop().unwrap_or_else(|| Ok(Vec::new()));
-            episode.supply(Ok(found?));
+        if let Some(lookup) = episode.lookup(&command) {
+            episode.supply(Ok(lookup.find()?));
         }
         let step = episode.step(&command);
         let seen = std::mem::replace(&mut observation, step.observation);

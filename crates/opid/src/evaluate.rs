@@ -8,10 +8,9 @@ use opid_lm::model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::dialogue::Dialogue;
-use crate::metrics::is_zero;
 use crate::recipe::{Evaluation, ShownSkills};
 use crate::rollout::{Group, SampleError, Settings, sample};
-use crate::trajectory::{Ending, Trajectory};
+use crate::trajectory::{Ending, Trajectory, is_zero};
 
 /// Key that tells the random draws of evaluations from others: with it and a run's seed, an evaluation
 /// repeats the run's own.

@@ -92,6 +92,11 @@ enum Line {
     Step(Box<StepLine>),
 }
 
+/// Seconds of all phases of a line of `metrics.jsonl`; nothing of a line that is no training step's.
+pub fn seconds(line: &Value) -> Option<f64> {
+    Some(line["seconds"].as_object()?.values().filter_map(Value::as_f64).sum())
+}
+
 /// The numbers of a line of `metrics.jsonl`, each by its place: `update.kl`. What is no finite number is left out, and
 /// of a list all is.
 pub fn scalars(line: &Value) -> Vec<(String, f64)> {

@@ -12,7 +12,7 @@ use crate::recipe::Skill;
 use crate::skill::analyzer::{Analysis, Usage};
 use crate::skill::rescore::SkillScores;
 use crate::skill::shift::Shifts;
-use crate::trajectory::{Ending, Trajectory};
+use crate::trajectory::{Ending, Trajectory, is_zero};
 use crate::update::UpdateMetrics;
 
 /// Everything measured in a training step.
@@ -71,10 +71,6 @@ pub struct StepMetrics {
     /// Memory of the process; absent where the system does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
-}
-
-pub(crate) fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 /// What became of the skills of a step.

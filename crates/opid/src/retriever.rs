@@ -1,6 +1,6 @@
 //! Who finds passages for search QA: opened as a recipe says.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,11 @@ pub enum RetrieverError {
 pub fn open(search: &Search) -> Result<Option<Arc<dyn Retriever>>, RetrieverError> {
     Ok(match search.retriever {
         RetrieverName::Bm25 => None,
-        RetrieverName::Dense => Some(Arc::new(dense(Path::new(&search.corpus), &search.dense)?)),
+        RetrieverName::Dense => {
+            let DenseFiles { index, encoder, query_prefix, max_tokens } = search.dense.clone();
+            let options = EncoderOptions { max_tokens, query_prefix, ..EncoderOptions::default() };
+            Some(Arc::new(dense(search.corpus.as_ref(), index.as_ref(), encoder.as_ref(), options)?))
+        }
         RetrieverName::Http => {
             let http = &search.http;
             Some(Arc::new(HttpRetriever::new(HttpOptions {
@@ -57,17 +61,16 @@ pub fn open(search: &Search) -> Result<Option<Arc<dyn Retriever>>, RetrieverErro
     })
 }
 
-/// Passages found by their vectors.
+/// Passages found by their vectors: a corpus, an index of its vectors and the folder of the encoder that made it.
 ///
 /// # Errors
 /// A file cannot be used, or they do not belong together.
-pub fn dense(corpus: &Path, files: &DenseFiles) -> Result<Dense, RetrieverError> {
-    let DenseFiles { index, encoder, query_prefix, max_tokens } = files;
-    let options = EncoderOptions {
-        max_tokens: *max_tokens,
-        query_prefix: query_prefix.clone(),
-        ..EncoderOptions::default()
-    };
-    let encoder = Encoder::open(&PathBuf::from(encoder), options)?;
-    Ok(Dense::new(encoder, FlatIndex::open(Path::new(index))?, Corpus::open(corpus)?)?)
+pub fn dense(
+    corpus: &Path,
+    index: &Path,
+    encoder: &Path,
+    options: EncoderOptions,
+) -> Result<Dense, RetrieverError> {
+    let encoder = Encoder::open(encoder, options)?;
+    Ok(Dense::new(encoder, FlatIndex::open(index)?, Corpus::open(corpus)?)?)
 }

@@ -332,7 +332,7 @@ impl Run<'_> {
         }
         for step in done + 1..=recipe.steps {
             self.folder.check_saving()?;
-            self.look_up()?;
+            self.heed_interrupt()?;
             let metrics = self.step(step)?;
             self.folder.log(&metrics)?;
             *learnt = step;
@@ -353,7 +353,7 @@ impl Run<'_> {
     }
 
     /// Stops if that was asked for.
-    fn look_up(&self) -> Result<(), TrainError> {
+    fn heed_interrupt(&self) -> Result<(), TrainError> {
         match self.interrupt.is_set() {
             true => Err(self.stopped(SampleError::Interrupted)),
             false => Ok(()),

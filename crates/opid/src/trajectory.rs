@@ -42,7 +42,7 @@ pub struct Turn {
 }
 
 /// Whether a count is left unsaid in records.
-fn is_zero(count: &usize) -> bool {
+pub(crate) fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 

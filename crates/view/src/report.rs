@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use opid::run::io;
 use serde_json::json;
 
 use crate::body::Reader;
 use crate::page::{Packed, page};
-use crate::run::{Run, ViewError, io};
+use crate::run::{Run, ViewError};
 use crate::summary::{Indices, summary};
 
 /// What a report came to.

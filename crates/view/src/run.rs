@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use opid::evaluate::Way;
+use opid::log::seconds;
 use opid::recipe::Recipe;
-use opid::run::RunError;
+use opid::run::{RunError, io};
 use serde_json::Value;
 use toml::Table;
 
@@ -21,16 +22,6 @@ pub enum ViewError {
         /// The path.
         path: PathBuf,
     },
-    /// A file or folder.
-    #[error("cannot {action} {path}: {source}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// The configuration of a run.
     #[error("{path}: {reason}")]
     Config {
@@ -39,13 +30,9 @@ pub enum ViewError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A file of the run.
+    /// A file or folder.
     #[error(transparent)]
     Run(#[from] RunError),
-}
-
-pub(crate) fn io<T>(action: &'static str, path: &Path, result: std::io::Result<T>) -> Result<T, ViewError> {
-    result.map_err(|source| ViewError::Io { action, path: path.to_owned(), source })
 }
 
 /// How far a run is.
@@ -205,10 +192,7 @@ impl Run {
 
     /// Mean seconds of a training step, of those that are done.
     pub fn step_seconds(&self) -> Option<f64> {
-        let seconds: Vec<f64> = self
-            .steps()
-            .filter_map(|line| Some(line["seconds"].as_object()?.values().filter_map(Value::as_f64).sum()))
-            .collect();
+        let seconds: Vec<f64> = self.steps().filter_map(seconds).collect();
         (!seconds.is_empty()).then(|| seconds.iter().sum::<f64>() / seconds.len() as f64)
     }
 

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use opid::recipe::DenseFiles;
 use opid::retriever;
 use opid_env::retrieval::{Passages, Retriever};
 use opid_retrieval::encoder::EncoderOptions;
@@ -45,13 +44,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             (Arc::new(passages), what)
         }
         Some((index, encoder)) => {
-            let files = DenseFiles {
-                index: index.display().to_string(),
-                encoder: encoder.display().to_string(),
-                query_prefix: args.query_prefix,
+            let options = EncoderOptions {
                 max_tokens: args.max_tokens,
+                query_prefix: args.query_prefix,
+                ..EncoderOptions::default()
             };
-            let dense = retriever::dense(&args.corpus, &files)?;
+            let dense = retriever::dense(&args.corpus, &index, &encoder, options)?;
             let what = format!("{} passages by vectors of {} numbers", dense.len(), dense.dimension());
             (Arc::new(dense), what)
         }

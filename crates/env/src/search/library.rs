@@ -128,17 +128,11 @@ impl Questions {
         let continents = continents(world);
         let retriever = retriever.unwrap_or_else(|| Arc::new(Passages::new(pages(world, &continents))));
         let library = library(config, retriever);
-        let made = |(number, continent): (u64, &Continent)| -> Vec<Arc<Question>> {
-            let puzzles = quiz::puzzles(continent, world.seed, config.questions_of_kind);
-            let question = |(i, puzzle)| Arc::new(puzzled(format!("synth-{number}-{i}"), puzzle, &library));
-            puzzles.into_iter().enumerate().map(question).collect()
-        };
-        let [seen, unseen] = [(0, &continents[0]), (1, &continents[1])].map(made);
-        let (held, train) = seen.into_iter().enumerate().partition::<Vec<_>, _>(|(i, _)| i % HELD_OUT == 0);
-        let only =
-            |list: Vec<(usize, Arc<Question>)>| list.into_iter().map(|(_, question)| question).collect();
-        let splits = SPLITS.map(str::to_owned).into_iter().zip([only(train), only(held), unseen]).collect();
-        Questions { splits }
+        let splits = puzzles(config, &continents).map(|(split, puzzles)| {
+            let question = |(id, puzzle)| Arc::new(puzzled(id, puzzle, &library));
+            (split.to_owned(), puzzles.into_iter().map(question).collect())
+        });
+        Questions { splits: splits.into() }
     }
 
     /// The names of the splits.
@@ -189,29 +183,42 @@ fn pages(world: WorldConfig, continents: &[Continent; 2]) -> impl Iterator<Item 
     })
 }
 
+/// The questions of a made-up world by split, each with its name.
+fn puzzles(config: &SearchConfig, continents: &[Continent; 2]) -> [(&'static str, Vec<(String, Puzzle)>); 3] {
+    let named = |number: usize| {
+        let all = quiz::puzzles(&continents[number], config.world.seed, config.questions_of_kind);
+        all.into_iter().enumerate().map(move |(i, puzzle)| (i, (format!("synth-{number}-{i}"), puzzle)))
+    };
+    let (held, train): (Vec<_>, Vec<_>) = named(0).partition(|(i, _)| i % HELD_OUT == 0);
+    let only = |list: Vec<(usize, (String, Puzzle))>| list.into_iter().map(|(_, named)| named).collect();
+    let [trained, seen, unseen] = SPLITS;
+    [(trained, only(train)), (seen, only(held)), (unseen, only(named(1).collect()))]
+}
+
 /// Writes a made-up world into a folder as files that [`Questions::open`] and others read: `corpus.jsonl` with its
 /// pages, and its questions as `SPLIT.jsonl` in `questions`. Returns the numbers of pages and of questions.
 ///
 /// # Errors
 /// A file cannot be written.
 pub fn write(config: SearchConfig, folder: &Path) -> std::io::Result<[usize; 2]> {
-    let made = Questions::made_up(&config, None);
+    let continents = continents(config.world);
     std::fs::create_dir_all(folder.join("questions"))?;
     let mut counts = [0, 0];
     let mut file = BufWriter::new(File::create(folder.join("corpus.jsonl"))?);
-    for (id, contents) in pages(config.world, &continents(config.world)) {
+    for (id, contents) in pages(config.world, &continents) {
         writeln!(file, "{}", json!({ "id": id, "contents": contents }))?;
         counts[0] += 1;
     }
     file.flush()?;
-    for (split, questions) in &made.splits {
+    for (split, puzzles) in puzzles(&config, &continents) {
         let mut file = BufWriter::new(File::create(folder.join(format!("questions/{split}.jsonl")))?);
-        for q in questions {
-            let line = json!({ "id": q.id, "question": q.text, "golden_answers": q.answers, "data_source": q.source });
+        counts[1] += puzzles.len();
+        for (id, p) in puzzles {
+            let line =
+                json!({ "id": id, "question": p.text, "golden_answers": [p.answer], "data_source": p.kind });
             writeln!(file, "{line}")?;
         }
         file.flush()?;
-        counts[1] += questions.len();
     }
     Ok(counts)
 }

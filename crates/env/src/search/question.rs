@@ -176,7 +176,7 @@ impl Episode for Research {
         if let Some(step) = &self.step {
             return step.clone();
         }
-        let query = self.query(action).map(str::to_owned);
+        let lookup = self.lookup(action);
         self.turns += 1;
         self.said.push_str(action);
         let (reference, turns) = (self.question.library.reference, self.question.library.turns);
@@ -189,14 +189,10 @@ impl Episode for Research {
             return step;
         }
         let supplied = self.found.take();
-        self.observation = match query {
+        self.observation = match lookup {
             None => String::new(),
-            Some(query) => {
-                let library = self.question.library.clone();
-                let found = supplied.unwrap_or_else(|| {
-                    let mut all = library.retriever.retrieve(&[query], library.passages);
-                    all.pop().unwrap_or_else(|| Ok(Vec::new()))
-                });
+            Some(lookup) => {
+                let found = supplied.unwrap_or_else(|| lookup.find());
                 self.show(found)
             }
         };

@@ -45,22 +45,22 @@ impl Environment {
     }
 
     /// A setting that cannot be used, by its key, and why.
-    pub(super) fn fault(&self) -> Option<(&'static str, &'static str)> {
+    pub(super) fn fault(&self) -> Option<Fault> {
         let fraction = self.fraction;
-        match () {
-            () if self.max_turns == 0 => {
-                Some(("environment.max_turns", "an episode needs at least one turn"))
-            }
-            () if !(fraction > 0.0 && fraction <= 1.0) => Some((
+        first([
+            (self.max_turns == 0, "environment.max_turns", "an episode needs at least one turn"),
+            (
+                !(fraction > 0.0 && fraction <= 1.0),
                 "environment.fraction",
                 "it is a share of the tasks: use a value above 0 and at most 1",
-            )),
-            () if fraction < 1.0 && self.is_endless() => Some((
+            ),
+            (
+                fraction < 1.0 && self.is_endless(),
                 "environment.fraction",
                 "this environment makes games without end: only 1 has a meaning",
-            )),
-            () => self.search.fault(),
-        }
+            ),
+        ])
+        .or_else(|| self.search.fault())
     }
 }
 
@@ -131,53 +131,63 @@ pub struct Search {
     pub size: f64,
 }
 
+/// A key, and why its setting cannot be used.
+type Fault = (&'static str, &'static str);
+
+/// The first fault that is there.
+fn first<const N: usize>(faults: [(bool, &'static str, &'static str); N]) -> Option<Fault> {
+    faults.into_iter().find(|(is_there, ..)| *is_there).map(|(_, key, reason)| (key, reason))
+}
+
 impl Search {
     /// A setting that cannot be used, by its key, and why.
-    fn fault(&self) -> Option<(&'static str, &'static str)> {
+    fn fault(&self) -> Option<Fault> {
         let (dense, http) = (&self.dense, &self.http);
+        let (made_up, no_corpus) = (self.questions.is_empty(), self.corpus.is_empty());
         let needs_corpus = match self.retriever {
-            RetrieverName::Bm25 => !self.questions.is_empty(),
+            RetrieverName::Bm25 => !made_up,
             RetrieverName::Dense => true,
             RetrieverName::Http => false,
         };
-        match () {
-            () if needs_corpus && self.corpus.is_empty() => Some((
+        first([
+            (
+                needs_corpus && no_corpus,
                 "environment.search.corpus",
                 "name the passages, a file of JSON lines with `id` and `contents`",
-            )),
-            // The pages of the made-up world are searched, or what a dense retriever was given.
-            () if self.retriever == RetrieverName::Bm25
-                && self.questions.is_empty()
-                && !self.corpus.is_empty() =>
-            {
-                Some((
-                    "environment.search.questions",
-                    "a corpus needs questions; leave both out for the made-up world",
-                ))
-            }
-            () if self.retriever == RetrieverName::Http && !self.corpus.is_empty() => {
-                Some(("environment.search.corpus", "the servers have their own passages: leave it out"))
-            }
-            () if self.passages == 0 => Some(("environment.search.passages", "show at least 1 passage")),
-            () if !(self.size > 0.0 && self.size <= 100.0) => {
-                Some(("environment.search.size", "use a size above 0 and at most 100"))
-            }
-            () if self.retriever == RetrieverName::Dense
-                && (dense.index.is_empty() || dense.encoder.is_empty()) =>
-            {
-                Some((
-                    "environment.search.dense",
-                    "name an index (opid index makes one) and the encoder that made it",
-                ))
-            }
-            () if !(http.timeout > 0.0 && http.timeout <= 86_400.0) => {
-                Some(("environment.search.http.timeout", "use a number of seconds above 0"))
-            }
-            () if !(0.0..=1.0).contains(&self.max_failures) => {
-                Some(("environment.search.max_failures", "it is a share: use a value from 0 to 1"))
-            }
-            () => None,
-        }
+            ),
+            (
+                self.retriever == RetrieverName::Bm25 && made_up && !no_corpus,
+                "environment.search.questions",
+                "a corpus needs questions; leave both out for the made-up world",
+            ),
+            (
+                self.retriever == RetrieverName::Http && !no_corpus,
+                "environment.search.corpus",
+                "the servers have their own passages: leave it out",
+            ),
+            (self.passages == 0, "environment.search.passages", "show at least 1 passage"),
+            (
+                !(self.size > 0.0 && self.size <= 100.0),
+                "environment.search.size",
+                "use a size above 0 and at most 100",
+            ),
+            (
+                self.retriever == RetrieverName::Dense
+                    && (dense.index.is_empty() || dense.encoder.is_empty()),
+                "environment.search.dense",
+                "name an index (opid index makes one) and the encoder that made it",
+            ),
+            (
+                !(http.timeout > 0.0 && http.timeout <= 86_400.0),
+                "environment.search.http.timeout",
+                "use a number of seconds above 0",
+            ),
+            (
+                !(0.0..=1.0).contains(&self.max_failures),
+                "environment.search.max_failures",
+                "it is a share: use a value from 0 to 1",
+            ),
+        ])
     }
 }
 

@@ -114,6 +114,9 @@ fn advice(error: &std::io::Error) -> &'static str {
 }
 
 /// Turns an I/O error into one that names the file.
-pub(crate) fn io<T>(action: &'static str, path: &Path, result: std::io::Result<T>) -> Result<T, RunError> {
+///
+/// # Errors
+/// That of `result`.
+pub fn io<T>(action: &'static str, path: &Path, result: std::io::Result<T>) -> Result<T, RunError> {
     result.map_err(|source| RunError::Io { action, path: path.to_owned(), source })
 }

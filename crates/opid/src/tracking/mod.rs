@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub use mlflow::Mlflow;
 pub use tensorboard::TensorBoard;
 
-use crate::log::scalars;
+use crate::log::{scalars, seconds};
 use crate::recipe::Recipe;
 use crate::train::Event;
 
@@ -146,16 +146,15 @@ impl Trackers {
 /// When the lines of a finished run were written, as far as can be told: the last when `metrics.jsonl` was changed last,
 /// those before it earlier by what the steps in between took.
 pub fn times(lines: &[Value], changed: SystemTime) -> Vec<SystemTime> {
-    let seconds = |line: &Value| -> f64 {
-        line["seconds"].as_object().into_iter().flat_map(|s| s.values()).filter_map(Value::as_f64).sum()
-    };
     let mut at = changed;
     let mut times: Vec<SystemTime> = lines
         .iter()
         .rev()
         .map(|line| {
             let time = at;
-            at = at.checked_sub(Duration::from_secs_f64(seconds(line).clamp(0.0, 1e8))).unwrap_or(at);
+            at = at
+                .checked_sub(Duration::from_secs_f64(seconds(line).unwrap_or(0.0).clamp(0.0, 1e8)))
+                .unwrap_or(at);
             time
         })
         .collect();

@@ -60,7 +60,7 @@ impl Run<'_> {
 
         let mut analyses: Vec<Option<Analysis>> = vec![None; trajectories.len()];
         let mut scores = None;
-        self.look_up()?;
+        self.heed_interrupt()?;
         metrics.skills = self.analyzer.as_ref().map(|_| SkillMetrics::default());
         if let Some(term) = &term {
             let mut rescored = term.rescore(&mut self.learner, &self.dialogue)?;
@@ -82,7 +82,7 @@ impl Run<'_> {
         let teacher = scores.as_ref().map(taught);
         let tokens =
             Tokens { old, reference: reference.as_deref(), teacher: teacher.as_deref(), advantages: &total };
-        self.look_up()?;
+        self.heed_interrupt()?;
         metrics.seconds.update = clock.lap();
         self.learner.own();
         metrics.seconds.saving = clock.lap() + std::mem::take(&mut self.blocked);
