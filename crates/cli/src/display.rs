@@ -60,8 +60,11 @@ impl Display {
                 }
                 say!(self, "going on after step {step}");
             }
-            Event::Policy { parameters, vocabulary } => {
-                say!(self, "policy: {:.2} M parameters, vocabulary {vocabulary}", parameters as f64 / 1e6)
+            Event::Policy { parameters, vocabulary, taught } => {
+                say!(self, "policy: {:.2} M parameters, vocabulary {vocabulary}", parameters as f64 / 1e6);
+                if taught > 0 {
+                    say!(self, "going on after {taught} updates of the warm start");
+                }
             }
             Event::WarmStart(p) => {
                 let what = format!("warm start, stage {}", p.stage + 1);

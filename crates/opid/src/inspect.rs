@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::log::Log;
 use crate::record::{stored_file, stored_steps};
-use crate::run::{RunError, RunFolder, begun, check, io};
+use crate::run::{RunError, RunFolder, begun, check, io, kept_updates};
 
 /// A folder, looked into.
 #[derive(Clone, Debug, Serialize)]
@@ -46,6 +46,9 @@ pub struct RunFacts {
     pub measured: u64,
     /// Training steps that are saved: where it goes on.
     pub saved: Option<u64>,
+    /// Updates of its warm start that are kept, where that was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taught: Option<u64>,
     /// Training steps whose trajectories are stored.
     pub trajectories: usize,
 }
@@ -114,7 +117,8 @@ fn inspect_run(path: &Path) -> Result<Inspection, RunError> {
     let broken = |model: &ModelFacts| Some(format!("{}: {}", model.path.display(), model.fault.as_ref()?));
     faults.extend(models.iter().filter_map(broken));
     let saved = models.iter().filter(|model| model.fault.is_none()).filter_map(|model| model.step).max();
-    if saved.is_none() {
+    let taught = kept_updates(path)?;
+    if saved.is_none() && taught.is_none() {
         faults.push("no checkpoint is whole".to_owned());
     }
     let stored = if path.join("trajectories").is_dir() { stored_steps(path)? } else { Vec::new() };
@@ -133,6 +137,7 @@ fn inspect_run(path: &Path) -> Result<Inspection, RunError> {
         steps: recipe.steps,
         measured: log.steps.last().map_or(0, |line| line.step),
         saved,
+        taught,
         trajectories: stored.len(),
     };
     Ok(Inspection { path: path.to_owned(), run: Some(run), models, faults })

@@ -1,4 +1,5 @@
-//! A run's folder: configuration, metrics, trajectories and checkpoints.
+//! A run's folder: configuration, metrics, trajectories and checkpoints, and what is learnt of a warm start as long as
+//! that is not finished.
 //!
 //! Whatever is read again is written beside its place, synced and renamed, but for `metrics.jsonl`, which grows line by
 //! line: it is synced before a checkpoint counts, and what is in it of later steps is dropped when a run goes on.
@@ -13,12 +14,14 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use opid_lm::storage::{Storage, replace};
 use serde::Serialize;
+use serde_json::Value;
 
 mod checkpoint;
 mod error;
 
 pub use checkpoint::{
-    Checkpoint, Fault, Snapshot, begun, check, exact_model, has_checkpoint, last_checkpoint, prune, start_of,
+    Checkpoint, Fault, Snapshot, Unfinished, begun, check, exact_model, has_checkpoint, kept_updates,
+    last_checkpoint, prune, start_of, unfinished,
 };
 pub use error::{RunError, io};
 
@@ -36,6 +39,8 @@ pub struct RunFolder {
 
 const METRICS: &str = "metrics.jsonl";
 const CONFIG: &str = "config.toml";
+const CHECKPOINTS: &str = "checkpoints";
+const WARM_START: &str = "warm_start";
 
 impl RunFolder {
     /// Refuses a folder that holds a run, and makes nothing.
@@ -54,11 +59,11 @@ impl RunFolder {
 
     /// Starts a run again that has no checkpoint yet, or a new one.
     pub(crate) fn begin(path: &Path, recipe: &Recipe, storage: Arc<dyn Storage>) -> Result<Self, RunError> {
-        for folder in ["trajectories", "checkpoints"] {
+        for folder in ["trajectories", CHECKPOINTS] {
             let folder = path.join(folder);
             io("make", &folder, storage.make_folder(&folder))?;
         }
-        checkpoint::clear(storage.as_ref(), &path.join("checkpoints"))?;
+        checkpoint::clear(storage.as_ref(), &path.join(CHECKPOINTS))?;
         let file = path.join(METRICS);
         io("write", &file, replace(storage.as_ref(), &file, &mut |path| File::create(path).map(drop)))?;
         let metrics = io("write", &file, File::options().append(true).open(&file))?;
@@ -71,15 +76,27 @@ impl RunFolder {
 
     /// Opens a run to continue it after training step `step`; later metrics are dropped.
     pub fn reopen(path: &Path, step: u64, storage: Arc<dyn Storage>) -> Result<Self, RunError> {
-        checkpoint::clear(storage.as_ref(), &path.join("checkpoints"))?;
+        let mut folder =
+            Self::reopen_before(path, &|line| line["step"].as_u64().is_some_and(|s| s > step), storage)?;
+        folder.forget_warm_start()?;
+        Ok(folder)
+    }
+
+    /// Opens a run to continue it; the first line of its metrics that is `later`, and what follows, is dropped.
+    pub(crate) fn reopen_before(
+        path: &Path,
+        later: &dyn Fn(&Value) -> bool,
+        storage: Arc<dyn Storage>,
+    ) -> Result<Self, RunError> {
+        checkpoint::clear(storage.as_ref(), &path.join(CHECKPOINTS))?;
         let file = path.join(METRICS);
         let old = io("read", &file, File::open(&file))?;
         let mut kept = Vec::new();
         for line in BufReader::new(old).split(b'\n') {
             let line = io("read", &file, line)?;
             // A line that was cut off in a crash is dropped with the rest.
-            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&line) else { break };
-            if value["step"].as_u64().is_some_and(|s| s > step) {
+            let Ok(value) = serde_json::from_slice::<Value>(&line) else { break };
+            if later(&value) {
                 break;
             }
             kept.extend_from_slice(&line);
@@ -125,7 +142,7 @@ impl RunFolder {
 
     /// The place of the checkpoint after a training step.
     pub fn checkpoint(&self, step: u64) -> PathBuf {
-        checkpoint::folder_of(&self.path.join("checkpoints"), step)
+        checkpoint::folder_of(&self.path.join(CHECKPOINTS), step)
     }
 
     /// Writes a checkpoint beside training, then removes others: all but the last `keep` and those of the steps
@@ -134,6 +151,40 @@ impl RunFolder {
     /// # Errors
     /// The checkpoint before could not be written, or no thread can be started.
     pub fn save(&mut self, snapshot: Snapshot, keep: usize, kept: Vec<u64>) -> Result<(), RunError> {
+        self.write(CHECKPOINTS, snapshot, keep, kept)
+    }
+
+    /// Writes what is learnt of a warm start beside it, in place of what was kept before.
+    ///
+    /// # Errors
+    /// As of [`save`](Self::save).
+    pub(crate) fn keep(&mut self, snapshot: Snapshot) -> Result<(), RunError> {
+        let folder = self.path.join(WARM_START);
+        io("make", &folder, self.storage.make_folder(&folder))?;
+        checkpoint::clear(self.storage.as_ref(), &folder)?;
+        self.write(WARM_START, snapshot, 1, Vec::new())
+    }
+
+    /// Removes what is kept of a warm start, which is finished.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub(crate) fn forget_warm_start(&mut self) -> Result<(), RunError> {
+        self.finish()?;
+        let folder = self.path.join(WARM_START);
+        match folder.exists() {
+            true => io("remove", &folder, self.storage.remove(&folder)),
+            false => Ok(()),
+        }
+    }
+
+    fn write(
+        &mut self,
+        place: &'static str,
+        snapshot: Snapshot,
+        keep: usize,
+        kept: Vec<u64>,
+    ) -> Result<(), RunError> {
         self.finish()?;
         let (run, storage) = (self.path.clone(), self.storage.clone());
         let work = move || {
@@ -141,14 +192,14 @@ impl RunFolder {
             for synced in [run.join(METRICS), run.join("trajectories")] {
                 io("sync", &synced, storage.sync(&synced))?;
             }
-            let checkpoints = run.join("checkpoints");
+            let checkpoints = run.join(place);
             let place = snapshot.write(storage.as_ref(), &checkpoints)?;
             drop(snapshot);
             prune(storage.as_ref(), &checkpoints, keep, &kept)?;
             Ok(place)
         };
         let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(work);
-        self.saving = Some(io("start the thread that writes", &self.path.join("checkpoints"), thread)?);
+        self.saving = Some(io("start the thread that writes", &self.path.join(place), thread)?);
         Ok(())
     }
 
@@ -157,7 +208,7 @@ impl RunFolder {
     /// # Errors
     /// A folder cannot be read or removed.
     pub fn prune(&self, keep: usize, kept: &[u64]) -> Result<(), RunError> {
-        prune(self.storage.as_ref(), &self.path.join("checkpoints"), keep, kept)
+        prune(self.storage.as_ref(), &self.path.join(CHECKPOINTS), keep, kept)
     }
 
     /// Waits for the checkpoint that is being written, if there is one.

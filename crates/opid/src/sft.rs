@@ -3,19 +3,18 @@
 //! The result is a run folder whose checkpoint 0 is the starting policy, a Hugging Face folder;
 //! training can go on from it.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::policy::{open_policy, untrained};
 use crate::probe::{Probe, probe};
-use crate::recipe::Recipe;
-use crate::run::{RunError, RunFolder, Snapshot};
+use crate::recipe::{Recipe, WarmStart};
+use crate::run::{RunError, RunFolder, Snapshot, begun};
 use crate::tasks::Tasks;
 use crate::train::{Control, Event, TrainError};
-use crate::warm_start::{self, Progress};
+use crate::warm_start::course::Course;
+use crate::warm_start::{Progress, Standing};
 
 /// Updates between two lines in `metrics.jsonl`.
 const LOG_EVERY: u64 = 10;
@@ -33,7 +32,7 @@ pub struct Trained {
 /// and saves it in the new run folder `path`.
 ///
 /// # Errors
-/// Whatever stops the training; nothing but the log is left then.
+/// Whatever stops the training; what it had learnt then is kept if that was asked for, and every few minutes.
 pub fn sft(
     recipe: &Recipe,
     model: Option<&Path>,
@@ -44,54 +43,82 @@ pub fn sft(
     let warm = recipe.warm_start.as_ref().ok_or(TrainError::NoStages)?;
     RunFolder::refuse_taken(path)?;
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
-    let mut start = match model {
+    let start = match model {
         Some(folder) => open_policy(folder, recipe)?,
         None => untrained(recipe, warm, &tasks)?,
     };
     // After everything that can be wrong with the recipe, before anything that takes long.
-    let mut folder = RunFolder::create(path, recipe, control.storage.clone())?;
-    observe(Event::Policy { parameters: start.model.len(), vocabulary: start.model.config.vocab_size });
-    let mut unwritten = None;
-    let progress = &mut |progress: Progress| {
-        if let Err(error) = log(&mut folder, &progress) {
-            unwritten.get_or_insert(error);
-        }
+    let folder = RunFolder::create(path, recipe, control.storage.clone())?;
+    teach(recipe, warm, Course::new(start), folder, &tasks, control, observe)
+}
+
+/// Continues a warm start that was stopped.
+///
+/// # Errors
+/// Nothing of it is kept, or it is finished; or as of [`sft`].
+pub fn resume(
+    recipe: &Recipe,
+    path: &Path,
+    control: &Control,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Trained, TrainError> {
+    let warm = recipe.warm_start.as_ref().ok_or(TrainError::NoStages)?;
+    let checkpoints = path.join("checkpoints");
+    let finished = checkpoints.is_dir() && !begun(&checkpoints)?.is_empty();
+    let kept = if finished { None } else { Course::kept(path, recipe)? };
+    let course = kept.ok_or_else(|| TrainError::NothingKept { run: path.to_owned(), finished })?;
+    let Standing { updates, .. } = course.pupil.standing;
+    let later = |line: &Value| updates_until(warm, line).is_some_and(|done| done > updates);
+    let folder = RunFolder::reopen_before(path, &later, control.storage.clone())?;
+    let tasks = Tasks::open(&recipe.environment, recipe.seed)?;
+    teach(recipe, warm, course, folder, &tasks, control, observe)
+}
+
+fn teach(
+    recipe: &Recipe,
+    warm: &WarmStart,
+    mut course: Course,
+    mut folder: RunFolder,
+    tasks: &Tasks,
+    control: &Control,
+    observe: &mut dyn FnMut(Event<'_>),
+) -> Result<Trained, TrainError> {
+    observe(course.policy());
+    let progress = &mut |folder: &mut RunFolder, progress: Progress| {
         observe(Event::WarmStart(progress));
-        match unwritten.is_some() {
-            true => ControlFlow::Break(()),
-            false => control.interrupt.flow(),
-        }
+        log(folder, &progress)
     };
-    let trained =
-        warm_start::train(&mut start.model, &start.dialogue, &tasks, &warm.stages, recipe, progress)?;
-    if let Some(error) = unwritten {
-        return Err(error.into());
-    }
-    if trained.is_break() {
-        return Err(TrainError::NotTrained { run: path.to_owned() });
-    }
-    let model = Arc::new(start.model);
+    course.finish(&mut folder, tasks, &warm.stages, recipe, control, "sft", progress)?;
+    let Course { pupil, dialogue, text } = course;
+    let model = pupil.model;
     let snapshot = Snapshot {
         step: 0,
         model: model.clone(),
         optimizer: None,
         average: None,
+        standing: None,
         dtype: recipe.policy.save_dtype,
-        text: Arc::new(start.text),
+        text,
     };
     folder.save(snapshot, 0, Vec::new())?;
-    folder.finish()?;
+    folder.forget_warm_start()?;
     let checkpoint = folder.checkpoint(0);
     let games = warm.probe_games;
     let probe = match games {
         0 => None,
-        _ => Some(probe(&model, &start.dialogue, &tasks, recipe, games, &control.interrupt)?),
+        _ => Some(probe(&model, &dialogue, tasks, recipe, games, &control.interrupt)?),
     };
     if let Some(probe) = &probe {
         folder.log(&json!({ "step": 0, "probe": probe }))?;
         observe(Event::Probe(probe));
     }
     Ok(Trained { checkpoint, probe })
+}
+
+/// The number of the update, over all stages, that a line of `metrics.jsonl` is about.
+fn updates_until(warm: &WarmStart, line: &Value) -> Option<u64> {
+    let (stage, update) = (line["warm_start"]["stage"].as_u64()?, line["warm_start"]["update"].as_u64()?);
+    Some(warm.stages.iter().take(stage as usize).map(|stage| stage.updates).sum::<u64>() + update)
 }
 
 /// Writes some updates, and the last of every stage, to `metrics.jsonl`.

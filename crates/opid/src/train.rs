@@ -33,6 +33,7 @@ use crate::skill::bank::Bank;
 use crate::tasks::Tasks;
 use crate::update::Learner;
 use crate::warm_start;
+use crate::warm_start::course::Course;
 
 /// What happens in a run, for whoever shows it.
 pub enum Event<'a> {
@@ -51,6 +52,8 @@ pub enum Event<'a> {
         parameters: usize,
         /// Size of the vocabulary.
         vocabulary: usize,
+        /// Updates of its warm start that were done before a stop.
+        taught: u64,
     },
     /// What skills are worth to the starting policy.
     Probe(&'a Probe),
@@ -189,30 +192,29 @@ fn begin(
     if recipe.warm_start.is_none() && given.is_dir() {
         memory::check(&ModelConfig::from_folder(given)?, recipe)?;
     }
-    let mut start = starting_policy(recipe, &tasks)?;
+    let mut course = match Course::kept(path, recipe)? {
+        Some(course) => course,
+        None => Course::new(starting_policy(recipe, &tasks)?),
+    };
     // After everything that can be wrong with the recipe, before anything that takes long.
-    let folder = RunFolder::begin(path, recipe, control.storage.clone())?;
-    observe(Event::Policy { parameters: start.model.len(), vocabulary: start.model.config.vocab_size });
+    let mut folder = RunFolder::begin(path, recipe, control.storage.clone())?;
+    observe(course.policy());
     if let Some(warm) = &recipe.warm_start {
-        let progress = &mut |p| {
+        let progress = &mut |_: &mut RunFolder, p| {
             observe(Event::WarmStart(p));
-            control.interrupt.flow()
+            Ok(())
         };
-        let trained =
-            warm_start::train(&mut start.model, &start.dialogue, &tasks, &warm.stages, recipe, progress)?;
-        if trained.is_break() {
-            return Err(TrainError::Interrupted { run: path.to_owned(), saved: None });
-        }
+        course.finish(&mut folder, &tasks, &warm.stages, recipe, control, "train", progress)?;
     }
     let mut run = Run {
         recipe,
         tasks,
         panel,
-        dialogue: start.dialogue,
-        text: Arc::new(start.text),
+        dialogue: course.dialogue,
+        text: course.text,
         analyzer,
         bank,
-        learner: Learner::new(start.model, recipe),
+        learner: Learner::new(Arc::unwrap_or_clone(course.pupil.model), recipe),
         folder,
         interrupt: control.interrupt.clone(),
         evaluations: Vec::new(),
@@ -222,7 +224,7 @@ fn begin(
         observe,
     };
     run.save(0)?;
-    run.folder.finish()?;
+    run.folder.forget_warm_start()?;
     run.go_on(0, None)
 }
 
@@ -385,6 +387,7 @@ impl Run<'_> {
             model: learner.policy.clone(),
             optimizer: (step > 0).then(|| learner.optimizer.clone()),
             average: learner.average.clone(),
+            standing: None,
             dtype: self.recipe.policy.save_dtype,
             text: self.text.clone(),
         };

@@ -18,6 +18,7 @@ use opid_lm::model::Model;
 use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
 use opid_lm::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::action::Grammar;
 use crate::demonstration::{Demonstration, LookupError, Noise, play, tokenize};
@@ -29,6 +30,8 @@ use crate::recipe::{Recipe, Stage, WarmStart};
 use crate::skill::{hindsight, phrases};
 use crate::tasks::{Tasks, TasksError};
 use crate::trajectory::Trajectory;
+
+pub(crate) mod course;
 
 /// Tokens of a vocabulary made here that are not text.
 const SPECIAL: [&str; 6] = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<think>", "</think>"];
@@ -77,7 +80,37 @@ pub enum WarmStartError {
     },
 }
 
-/// How far supervised training is.
+/// A policy in supervised training, between two updates. Whoever writes it down shares it; what changes meanwhile is
+/// copied.
+#[derive(Clone, Debug)]
+pub struct Pupil {
+    /// The policy.
+    pub model: Arc<Model>,
+    /// The optimizer of the stage under way; none before the first update.
+    pub optimizer: Option<Arc<AdamW>>,
+    /// How far it is.
+    pub standing: Standing,
+}
+
+impl Pupil {
+    /// A policy before its first update.
+    pub fn new(model: Model) -> Self {
+        Pupil { model: Arc::new(model), optimizer: None, standing: Standing::default() }
+    }
+}
+
+/// How far supervised training is, and what it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Updates done, of all stages.
+    pub updates: u64,
+    /// Updates skipped because they were not finite.
+    pub skipped: usize,
+    /// Prompts of this stage that were too long and lost some tokens.
+    pub truncated_prompts: usize,
+}
+
+/// What an update came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
     /// Stage, from 0.
@@ -190,26 +223,36 @@ struct Branch {
     response: Vec<u32>,
 }
 
-/// Supervised training of `model` on expert episodes, stage after stage, unless `progress` breaks it off.
+/// How the optimizer of a stage is set.
+pub(crate) fn optimizer() -> AdamWConfig {
+    AdamWConfig { beta2: 0.99, ..AdamWConfig::default() }
+}
+
+/// Supervised training of a policy on expert episodes, stage after stage, from where it stands, unless `progress`
+/// breaks it off.
 ///
 /// # Errors
 /// The tasks cannot be had, or a prompt or the tokenizer fails.
 pub fn train(
-    model: &mut Model,
+    pupil: &mut Pupil,
     dialogue: &Dialogue,
     tasks: &Tasks,
     stages: &[Stage],
     recipe: &Recipe,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(Progress, &Pupil) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, WarmStartError> {
-    let mut workspace = Workspace::new(model).recomputing(recipe.optimizer.recompute);
-    let mut grad = vec![0.0; model.len()];
-    let (mut first, mut skipped) = (0, 0);
+    let mut workspace = Workspace::new(&pupil.model).recomputing(recipe.optimizer.recompute);
+    let mut grad = vec![0.0; pupil.model.len()];
+    let (mut first, mut before) = (0, 0);
     for (number, stage) in stages.iter().enumerate() {
-        let config = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
-        let mut optimizer = AdamW::new(model.len(), config);
-        let mut truncated_prompts = 0;
-        for update in 0..stage.updates {
+        let done = pupil.standing.updates.saturating_sub(before).min(stage.updates);
+        before += stage.updates;
+        first += done as usize * stage.episodes;
+        if done == 0 {
+            pupil.optimizer = None;
+            pupil.standing.truncated_prompts = 0;
+        }
+        for update in done..stage.updates {
             let batch = tasks.training(&recipe.environment.split, first, stage.episodes)?;
             let examples: Vec<Example> = batch
                 .par_iter()
@@ -219,7 +262,8 @@ pub fn train(
                 })
                 .collect::<Result<_, _>>()?;
             first += stage.episodes;
-            truncated_prompts += examples.iter().map(|e| e.truncated_prompts).sum::<usize>();
+            let standing = &mut pupil.standing;
+            standing.truncated_prompts += examples.iter().map(|e| e.truncated_prompts).sum::<usize>();
             let (packs, weights) =
                 pack(&examples, stage.observation_weight, recipe.optimizer.micro_batch_tokens);
             let total: f64 = weights.iter().sum();
@@ -230,7 +274,7 @@ pub fn train(
                     logprob: (-weights[p.numbers[i]] / total) as f32,
                     entropy: 0.0,
                 };
-                let stats = workspace.forward_backward(model, &p.batch, 1.0, &slope, &mut grad);
+                let stats = workspace.forward_backward(&pupil.model, &p.batch, 1.0, &slope, &mut grad);
                 finite &= stats.iter().all(TokenStats::is_finite);
                 for (s, &n) in stats.iter().zip(&p.numbers).filter(|(_, n)| weights[**n] == 1.0) {
                     loss -= s.logprob as f64 * weights[n];
@@ -244,10 +288,13 @@ pub fn train(
             let lr = stage.learning_rate * rise * fall;
             if finite && norm.is_finite() {
                 let scale = (GRAD_CLIP / norm.max(1e-12)).min(1.0);
+                let model = Arc::make_mut(&mut pupil.model);
+                let new = || Arc::new(AdamW::new(model.len(), optimizer()));
+                let optimizer = Arc::make_mut(pupil.optimizer.get_or_insert_with(new));
                 optimizer.step(&mut model.weights, &grad, lr as f32, scale as f32);
             } else {
-                skipped += 1;
-                let most = recipe.optimizer.max_skipped;
+                standing.skipped += 1;
+                let (skipped, most) = (standing.skipped, recipe.optimizer.max_skipped);
                 if skipped > most {
                     return Err(WarmStartError::NotFinite {
                         stage: number + 1,
@@ -257,14 +304,16 @@ pub fn train(
                     });
                 }
             }
-            let told = progress(Progress {
+            standing.updates += 1;
+            let update = Progress {
                 stage: number,
                 update: update + 1,
                 updates: stage.updates,
                 loss: loss / responses.max(1) as f64,
                 tokens,
-                truncated_prompts,
-            });
+                truncated_prompts: standing.truncated_prompts,
+            };
+            let told = progress(update, pupil);
             if told.is_break() {
                 return Ok(told);
             }

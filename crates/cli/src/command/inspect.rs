@@ -52,6 +52,13 @@ fn table(found: &Inspection) -> String {
         let saved = run.saved.unwrap_or(0);
         let _ = writeln!(text, "  goes on after step {saved}: opid train --resume {}", found.path.display());
     }
+    if let Some(updates) = found.run.as_ref().and_then(|run| run.taught) {
+        let path = found.path.display();
+        let _ = writeln!(
+            text,
+            "  its warm start goes on after {updates} updates: opid train (or sft) --resume {path}"
+        );
+    }
     text
 }
 

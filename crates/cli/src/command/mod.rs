@@ -23,8 +23,10 @@ mod view;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use clap::Subcommand;
 use opid::recipe::{Recipe, RecipeError};
+use opid::run::RunFolder;
 
 /// A recipe as the command line names it.
 #[derive(clap::Args)]
@@ -124,6 +126,12 @@ fn parse_range(text: &str) -> Result<(usize, usize), String> {
         .split_once(',')
         .and_then(|(least, most)| Some((least.trim().parse().ok()?, most.trim().parse().ok()?)));
     numbers.ok_or_else(|| "write two whole numbers with a comma, for example 6,9".to_owned())
+}
+
+/// The recipe of a run that is there.
+fn recipe_of(run: &Path) -> anyhow::Result<Recipe> {
+    ensure!(run.join("config.toml").is_file(), "{} is not a run: it has no config.toml", run.display());
+    Ok(RunFolder::recipe(run)?)
 }
 
 /// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, ... that does not exist.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use opid::sft;
-use opid::train::Control;
+use opid::train::{Control, Event};
 
-use super::{RecipeArgs, free_folder, print};
+use super::{RecipeArgs, free_folder, print, recipe_of};
 use crate::display::Display;
 use crate::signal;
 
@@ -21,25 +21,29 @@ pub struct Args {
     /// instead of making one.
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
+    /// Continue the one in this folder that was stopped.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["recipe", "run", "changes", "model"])]
+    resume: Option<PathBuf>,
 }
 
 /// Trains, showing progress, and says where the policy is.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let recipe = args.recipe.read()?;
-    let folder = args.run.unwrap_or_else(|| free_folder(&format!("{}-sft", recipe.name)));
-    let what = match &args.model {
-        None => "a policy made here".to_owned(),
-        Some(folder) => format!("the policy in {}", folder.display()),
-    };
-    let name = &recipe.environment.name;
-    print(&format!(
-        "supervised training of {what} on {name}, seed {}, in {}\n",
-        recipe.seed,
-        folder.display()
-    ))?;
     let control = Control { interrupt: signal::catch()?, ..Control::default() };
     let mut display = Display::new();
-    let model = args.model.as_deref();
-    let trained = sft::sft(&recipe, model, &folder, &control, &mut |event| display.show(event))?;
+    let observe = &mut |event: Event<'_>| display.show(event);
+    let trained = match &args.resume {
+        Some(folder) => sft::resume(&recipe_of(folder)?, folder, &control, observe)?,
+        None => {
+            let recipe = args.recipe.read()?;
+            let folder = args.run.unwrap_or_else(|| free_folder(&format!("{}-sft", recipe.name)));
+            let what = match &args.model {
+                None => "a policy made here".to_owned(),
+                Some(folder) => format!("the policy in {}", folder.display()),
+            };
+            let (name, seed, place) = (&recipe.environment.name, recipe.seed, folder.display());
+            print(&format!("supervised training of {what} on {name}, seed {seed}, in {place}\n"))?;
+            sft::sft(&recipe, args.model.as_deref(), &folder, &control, observe)?
+        }
+    };
     print(&format!("policy saved in {}\n", trained.checkpoint.display()))
 }

@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
-use opid::run::RunFolder;
 use opid::tracking::Trackers;
 use opid::train::{self, Control, Event};
 
-use super::{RecipeArgs, free_folder};
+use super::{RecipeArgs, free_folder, recipe_of};
 use crate::display::Display;
 use crate::signal;
 
@@ -29,14 +27,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let control = Control { interrupt: signal::catch()?, ..Control::default() };
     let mut display = Display::new();
     let (recipe, folder) = match &args.resume {
-        Some(folder) => {
-            ensure!(
-                folder.join("config.toml").is_file(),
-                "{} is not a run: it has no config.toml",
-                folder.display()
-            );
-            (RunFolder::recipe(folder)?, folder.clone())
-        }
+        Some(folder) => (recipe_of(folder)?, folder.clone()),
         None => {
             let recipe = args.recipe.read()?;
             let folder = args.run.unwrap_or_else(|| free_folder(&recipe.name));

@@ -13,7 +13,7 @@ use super::plan::{Cell, Plan, Start};
 use crate::evaluate::Way;
 use crate::log::Log;
 use crate::recipe::{Recipe, WarmStart};
-use crate::run::{RunError, RunFolder, has_checkpoint, io};
+use crate::run::{RunError, RunFolder, has_checkpoint, io, kept_updates};
 use crate::train::{Evaluated, TrainError, check_skill_gain};
 
 /// An experiment's folder that cannot be used.
@@ -174,7 +174,7 @@ impl Folder {
         Ok(!probed || Log::read(&run)?.probe.is_some())
     }
 
-    /// What makes the starting policies that are missing; what is left of a stopped one is removed.
+    /// What makes the starting policies that are missing, or goes on with one that was stopped.
     ///
     /// # Errors
     /// A file or folder cannot be written.
@@ -182,7 +182,12 @@ impl Folder {
         let mut jobs = Vec::new();
         for start in &plan.starts {
             let run = self.start(start);
-            if !self.is_made(start)? {
+            if self.is_made(start)? {
+                continue;
+            }
+            if kept_updates(&run)?.is_some() {
+                jobs.push(Job::new(&start.name, &["sft".as_ref(), "--resume".as_ref(), run.as_ref()], &run));
+            } else {
                 remove(&run)?;
                 let recipe = write_recipe(&run, &start.recipe)?;
                 jobs.push(Job::new(

@@ -14,8 +14,9 @@ use opid_lm::optimizer::{AdamW, AdamWConfig};
 use opid_lm::storage::{Storage, beside, replace};
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, io};
+use super::{RunError, WARM_START, io};
 use crate::digest;
+use crate::warm_start::{self, Pupil, Standing};
 
 /// What a checkpoint says about itself; the last file written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,6 +35,8 @@ struct FileEntry {
 
 const MANIFEST: &str = "manifest.json";
 const MOMENTS: &str = "optimizer.safetensors";
+/// How far a warm start is.
+const STANDING: &str = "warm_start.json";
 /// Folder of the f32 weights in a checkpoint of another number format.
 const EXACT: &str = "exact";
 /// Folder in a checkpoint with the average of the policies.
@@ -84,6 +87,8 @@ pub struct Snapshot {
     pub optimizer: Option<Arc<AdamW>>,
     /// The average of the policies, if it is the teacher.
     pub average: Option<Arc<Model>>,
+    /// How far a warm start is that is not finished.
+    pub standing: Option<Standing>,
     /// Number format of the exported weights.
     pub dtype: StoredDtype,
     /// Tokens and chat template.
@@ -105,6 +110,10 @@ impl Snapshot {
         }
         if let Some(average) = &self.average {
             average.save_to(storage, &new.join(AVERAGE), StoredDtype::F32, None)?;
+        }
+        if let Some(standing) = &self.standing {
+            let (path, json) = (new.join(STANDING), serde_json::to_vec(standing).expect("plain data"));
+            io("write", &path, replace(storage, &path, &mut |path| fs::write(path, &json)))?;
         }
         // Training goes on from exact weights, and compares with the exact starting policy, whatever
         // the exported number format.
@@ -251,17 +260,55 @@ pub(super) struct Last {
 
 /// Finds the last complete checkpoint of a run.
 pub(super) fn last_complete(run: &Path) -> Result<Last, RunError> {
-    let checkpoints = run.join("checkpoints");
+    last_in(&run.join("checkpoints"))?.ok_or_else(|| RunError::NoCheckpoint { path: run.to_owned() })
+}
+
+/// Finds the last complete checkpoint in a folder that may be missing.
+fn last_in(checkpoints: &Path) -> Result<Option<Last>, RunError> {
     let mut passed_over = Vec::new();
-    let steps = if checkpoints.is_dir() { begun(&checkpoints)? } else { Vec::new() };
+    let steps = if checkpoints.is_dir() { begun(checkpoints)? } else { Vec::new() };
     for step in steps.into_iter().rev() {
-        let folder = folder_of(&checkpoints, step);
+        let folder = folder_of(checkpoints, step);
         match check(&folder) {
-            Ok(_) => return Ok(Last { step, folder, passed_over }),
+            Ok(_) => return Ok(Some(Last { step, folder, passed_over })),
             Err(fault) => passed_over.push((step, fault)),
         }
     }
-    Err(RunError::NoCheckpoint { path: run.to_owned() })
+    Ok(None)
+}
+
+/// A warm start that was stopped.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// What is kept of it, a Hugging Face folder.
+    pub folder: PathBuf,
+    /// The policy, and how far it is.
+    pub pupil: Pupil,
+}
+
+/// Updates of a warm start that a run keeps because it was stopped, if it keeps some.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn kept_updates(run: &Path) -> Result<Option<u64>, RunError> {
+    Ok(last_in(&run.join(WARM_START))?.map(|last| last.step))
+}
+
+/// What a run keeps of a warm start that was stopped, if it does.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn unfinished(run: &Path, precision: Precision) -> Result<Option<Unfinished>, RunError> {
+    let Some(Last { folder, .. }) = last_in(&run.join(WARM_START))? else { return Ok(None) };
+    let path = folder.join(STANDING);
+    let standing = serde_json::from_slice(&io("read", &path, fs::read(&path))?);
+    let standing: Standing = io("read", &path, standing.map_err(Into::into))?;
+    let (model, moments) = (Model::open(&folder, precision)?, folder.join(MOMENTS));
+    let optimizer = match moments.exists() {
+        true => Some(Arc::new(AdamW::load(&moments, model.len(), warm_start::optimizer())?)),
+        false => None,
+    };
+    Ok(Some(Unfinished { folder, pupil: Pupil { model: Arc::new(model), optimizer, standing } }))
 }
 
 /// Whether a run can be continued: it has a complete checkpoint.

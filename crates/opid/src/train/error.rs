@@ -60,13 +60,29 @@ pub enum TrainError {
         /// Training steps that are saved.
         saved: Option<u64>,
     },
-    /// A stop was asked for in supervised training.
+    /// A stop was asked for in a warm start.
     #[error(
-        "interrupted before the policy was saved: remove {}, which holds only the log, and begin again", .run.display()
+        "interrupted in the warm start after {updates} updates, which are saved; to go on: opid {command} --resume {}",
+        .run.display()
     )]
-    NotTrained {
+    WarmStartInterrupted {
         /// The run's folder.
         run: PathBuf,
+        /// Updates done, of all stages.
+        updates: u64,
+        /// The command that goes on.
+        command: &'static str,
+    },
+    /// There is no warm start to go on with.
+    #[error("{}: {}", .run.display(), match .finished {
+        true => "its policy is made; train it with opid train and --set policy.model=RUN/checkpoints/step_0",
+        false => "nothing is kept of its warm start; remove the folder, and begin again",
+    })]
+    NothingKept {
+        /// The run's folder.
+        run: PathBuf,
+        /// Whether the warm start is finished.
+        finished: bool,
     },
     /// Training does not go on.
     #[error(
@@ -206,7 +222,7 @@ impl TrainError {
         matches!(
             self,
             TrainError::Interrupted { .. }
-                | TrainError::NotTrained { .. }
+                | TrainError::WarmStartInterrupted { .. }
                 | TrainError::Stopped { reason: StopError::OpenAi(OpenAiError::Interrupted), .. }
         )
     }

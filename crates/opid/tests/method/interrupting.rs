@@ -6,9 +6,10 @@ use std::path::Path;
 use opid::interrupt::Interrupt;
 use opid::layout::Layout;
 use opid::recipe::Recipe;
+use opid::sft::{self, sft};
 use opid::train::{Control, Event, TrainError, resume, train};
 
-use crate::micro::saved;
+use crate::micro::{self, saved};
 use crate::resuming::metrics;
 
 fn recipe(start: &Path) -> Recipe {
@@ -76,4 +77,80 @@ fn what_is_learnt_is_saved_and_gone_on_with() {
     same(&run);
     let left: Vec<_> = fs::read_dir(run.join("checkpoints")).expect("a folder").collect();
     assert_eq!(left.len(), 3, "the start and the last two of three: {left:?}");
+}
+
+#[test]
+fn a_warm_start_goes_on_where_it_was_stopped() {
+    let place = tempfile::tempdir().expect("a folder");
+    let mut recipe = micro::recipe(Layout::Transcript);
+    let warm = recipe.warm_start.as_mut().expect("a warm start");
+    (warm.probe_games, warm.min_skill_gain) = (0, 0.0);
+    for stage in &mut warm.stages {
+        (stage.updates, stage.episodes) = (4, 2);
+    }
+    warm.stages.push(warm.stages[0].clone());
+    let updates: u64 = warm.stages.iter().map(|stage| stage.updates).sum();
+    recipe.steps = 1;
+    let file = |run: &Path, name: &str| fs::read(run.join(name)).expect("a file");
+    // The warm start alone, stopped once in every stage and between the stages.
+    let [whole, stopped] = ["whole", "stopped"].map(|name| place.path().join(name));
+    sft(&recipe, None, &whole, &Control::default(), &mut |_| ()).expect("a policy");
+    let mut stops = Vec::new();
+    loop {
+        let interrupt = Interrupt::default();
+        let control = Control { interrupt: interrupt.clone(), ..Control::default() };
+        let mut done = 0;
+        let observe = &mut |event: Event<'_>| {
+            if let Event::WarmStart(_) = event {
+                done += 1;
+                if done == 2 + stops.len() % 2 {
+                    interrupt.set();
+                }
+            }
+        };
+        let result = match stops.is_empty() {
+            true => sft(&recipe, None, &stopped, &control, observe),
+            false => sft::resume(&recipe, &stopped, &control, observe),
+        };
+        match result {
+            Ok(_) => break,
+            Err(TrainError::WarmStartInterrupted { updates, run, command: "sft" }) => {
+                assert_eq!(run, stopped);
+                stops.push(updates);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(stops, [2, 5, 7][..stops.len()], "of {updates}");
+    assert!(stops.len() >= 2);
+    for name in ["checkpoints/step_0/model.safetensors", "checkpoints/step_0/tokenizer.json", "metrics.jsonl"]
+    {
+        assert!(file(&whole, name) == file(&stopped, name), "{name} differs");
+    }
+    assert!(!stopped.join("warm_start").exists());
+    let error = sft::resume(&recipe, &stopped, &Control::default(), &mut |_| ()).expect_err("it is finished");
+    assert!(error.to_string().contains("its policy is made"), "{error}");
+
+    // As part of a training run.
+    let run = place.path().join("run");
+    let interrupt = Interrupt::default();
+    let control = Control { interrupt: interrupt.clone(), ..Control::default() };
+    let error = train(&recipe, &run, &control, &mut |event| {
+        if matches!(event, Event::WarmStart(p) if p.stage == 1) {
+            interrupt.set();
+        }
+    });
+    let said = error.expect_err("a stop").to_string();
+    assert!(said.contains("after 5 updates") && said.contains("opid train --resume"), "{said}");
+    let mut taught = None;
+    resume(&recipe, &run, &Control::default(), &mut |event| {
+        if let Event::Policy { taught: updates, .. } = event {
+            taught = Some(updates);
+        }
+    })
+    .expect("the rest");
+    assert_eq!(taught, Some(5));
+    let start = "checkpoints/step_0/model.safetensors";
+    assert!(file(&whole, start) == file(&run, start), "the starting policy differs");
+    assert!(!run.join("warm_start").exists());
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use opid::layout::Layout;
 use opid::packing::{pack_responses, rows};
@@ -11,7 +11,7 @@ use opid::recipe::Recipe;
 use opid::rollout::{Group, Settings, sample};
 use opid::tasks::Tasks;
 use opid::trajectory::Trajectory;
-use opid::warm_start;
+use opid::warm_start::{self, Pupil};
 use opid_lm::batch::TreeBuilder;
 use opid_lm::checkpoint::StoredDtype;
 use opid_lm::graph::Workspace;
@@ -73,12 +73,11 @@ pub fn policy(layout: Layout) -> &'static Start {
         let recipe = recipe(layout);
         let warm = recipe.warm_start.as_ref().expect("a warm start");
         let tasks = Tasks::open(&recipe.environment, recipe.seed).expect("tasks");
-        let mut start = untrained(&recipe, warm, &tasks).expect("a policy");
-        let (model, dialogue) = (&mut start.model, &start.dialogue);
-        let go_on = &mut |_| ControlFlow::Continue(());
-        let _ =
-            warm_start::train(model, dialogue, &tasks, &warm.stages, &recipe, go_on).expect("a warm start");
-        start
+        let Start { model, dialogue, text } = untrained(&recipe, warm, &tasks).expect("a policy");
+        let (mut pupil, go_on) = (Pupil::new(model), &mut |_, _: &Pupil| ControlFlow::Continue(()));
+        let taught = warm_start::train(&mut pupil, &dialogue, &tasks, &warm.stages, &recipe, go_on);
+        assert!(taught.expect("a warm start").is_continue());
+        Start { model: Arc::unwrap_or_clone(pupil.model), dialogue, text }
     })
 }
 
