@@ -69,6 +69,11 @@ impl Packer {
         if self.builder.rows() >= self.budget {
             self.flush();
         }
+        self.again()
+    }
+
+    /// Where a sequence starts that shares much with the last one: in the same batch, full or not.
+    pub fn again(&mut self) -> Node {
         *self.root.get_or_insert_with(|| self.builder.root())
     }
 

@@ -109,6 +109,7 @@ impl Rescorer<'_> {
                 group = Some(t.group);
             }
             let own = &rows[first..end];
+            packer.start();
             if self.plain {
                 add_plain(&mut packer, t, own, 2 * total);
             }
@@ -165,7 +166,7 @@ impl Rescorer<'_> {
         let Some(last) = routes.iter().rposition(|r| r.episode) else { return Ok(Vec::new()) };
         let opening = self.dialogue.prompt(played.scene(0, Block::Episode))?.tokens;
         let mut length = 0;
-        let mut node = packer.start();
+        let mut node = packer.again();
         for (i, turn) in t.turns[..=last].iter().enumerate() {
             let prompt = if i == 0 { &opening } else { &turn.prompt };
             length += prompt.len() + turn.response.len();
@@ -191,7 +192,7 @@ impl Rescorer<'_> {
         played: &Played<'_>,
     ) -> Result<Vec<(usize, Block)>, DialogueError> {
         let Played { t, routes, .. } = *played;
-        let mut node = packer.start();
+        let mut node = packer.again();
         // Turns of the history that the tree holds: up to the last branch that fits, not beyond.
         let mut held = 0;
         let mut length = 0;
