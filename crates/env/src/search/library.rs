@@ -14,6 +14,7 @@ use super::quiz::{self, Path as Lookups, Puzzle};
 use super::relation::Relation;
 use super::world::{Continent, WorldConfig};
 use crate::environment::Task;
+use crate::random::Draw;
 use crate::retrieval::{CorpusError, Passages, Retriever};
 
 /// The splits of the made-up world.
@@ -21,6 +22,12 @@ pub const SPLITS: [&str; 3] = ["train", "valid_seen", "valid_unseen"];
 
 /// Of so many questions about the first continent one is not trained on.
 const HELD_OUT: usize = 8;
+
+/// Most questions of each kind that `train` has about a world which is not its only one.
+const OF_MANY: usize = 32;
+
+/// Key that tells the random draws of this file apart.
+const WORLD: u64 = 31;
 
 /// Questions and what is searched.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +38,9 @@ pub struct SearchConfig {
     pub corpus: Option<PathBuf>,
     /// The made-up world.
     pub world: WorldConfig,
+    /// Made-up worlds that `train` asks about. They have the same words for names and nothing else in common: with many,
+    /// what is true of a name changes from question to question, and only reading helps.
+    pub worlds: usize,
     /// Most questions of each kind about a continent.
     pub questions_of_kind: usize,
     /// Passages shown for a query.
@@ -49,6 +59,7 @@ impl Default for SearchConfig {
             questions: None,
             corpus: None,
             world: WorldConfig::default(),
+            worlds: 1,
             questions_of_kind: 1000,
             passages: 3,
             style: Style::Plain,
@@ -126,12 +137,23 @@ impl Questions {
     fn made_up(config: &SearchConfig, retriever: Option<Arc<dyn Retriever>>) -> Self {
         let world = config.world;
         let continents = continents(world);
-        let retriever = retriever.unwrap_or_else(|| Arc::new(Passages::new(pages(world, &continents))));
-        let library = library(config, retriever);
-        let splits = puzzles(config, &continents).map(|(split, puzzles)| {
-            let question = |(id, puzzle)| Arc::new(puzzled(id, puzzle, &library));
-            (split.to_owned(), puzzles.into_iter().map(question).collect())
-        });
+        let found = |continents: &[Continent], seed| -> Arc<dyn Retriever> {
+            Arc::new(Passages::new(pages(seed, continents)))
+        };
+        let first = library(config, retriever.unwrap_or_else(|| found(&continents, world.seed)));
+        let asked = |puzzles: Vec<(String, Puzzle)>, library: &Arc<Library>| -> Vec<Arc<Question>> {
+            puzzles.into_iter().map(|(id, puzzle)| Arc::new(puzzled(id, puzzle, library))).collect()
+        };
+        let mut splits =
+            puzzles(config, &continents).map(|(split, puzzles)| (split.to_owned(), asked(puzzles, &first)));
+        for number in 1..config.worlds {
+            let world = WorldConfig { seed: Draw::new(&[world.seed, WORLD, number as u64]).bits(), ..world };
+            let continent = [Continent::new(world, 0)];
+            let most = config.questions_of_kind.min(OF_MANY);
+            let puzzles = quiz::puzzles(&continent[0], world.seed, most).into_iter().enumerate();
+            let named = puzzles.map(|(i, puzzle)| (format!("synth-{number}-0-{i}"), puzzle)).collect();
+            splits[0].1.extend(asked(named, &library(config, found(&continent, world.seed))));
+        }
         Questions { splits: splits.into() }
     }
 
@@ -176,26 +198,29 @@ fn continents(world: WorldConfig) -> [Continent; 2] {
 }
 
 /// The pages of a made-up world, each with its name.
-fn pages(world: WorldConfig, continents: &[Continent; 2]) -> impl Iterator<Item = (String, String)> {
+fn pages(seed: u64, continents: &[Continent]) -> impl Iterator<Item = (String, String)> {
     continents.iter().zip(0..).flat_map(move |(continent, number)| {
-        let page = move |thing| (format!("{number}-{thing}"), continent.page(world.seed, number, thing));
+        let page = move |thing| (format!("{number}-{thing}"), continent.page(seed, number, thing));
         (0..continent.things.len()).map(page)
     })
 }
 
-/// The questions of a made-up world by split, each with its name.
+/// The questions of the first made-up world by split, each with its name.
 fn puzzles(config: &SearchConfig, continents: &[Continent; 2]) -> [(&'static str, Vec<(String, Puzzle)>); 3] {
     let named = |number: usize| {
         let all = quiz::puzzles(&continents[number], config.world.seed, config.questions_of_kind);
         all.into_iter().enumerate().map(move |(i, puzzle)| (i, (format!("synth-{number}-{i}"), puzzle)))
     };
-    let (held, train): (Vec<_>, Vec<_>) = named(0).partition(|(i, _)| i % HELD_OUT == 0);
+    let (held, mut train): (Vec<_>, Vec<_>) = named(0).partition(|(i, _)| i % HELD_OUT == 0);
+    if config.worlds > 1 {
+        train.truncate(4 * OF_MANY);
+    }
     let only = |list: Vec<(usize, (String, Puzzle))>| list.into_iter().map(|(_, named)| named).collect();
     let [trained, seen, unseen] = SPLITS;
     [(trained, only(train)), (seen, only(held)), (unseen, only(named(1).collect()))]
 }
 
-/// Writes a made-up world into a folder as files that [`Questions::open`] and others read: `corpus.jsonl` with its
+/// Writes the first made-up world into a folder as files that [`Questions::open`] and others read: `corpus.jsonl` with its
 /// pages, and its questions as `SPLIT.jsonl` in `questions`. Returns the numbers of pages and of questions.
 ///
 /// # Errors
@@ -205,7 +230,7 @@ pub fn write(config: SearchConfig, folder: &Path) -> std::io::Result<[usize; 2]>
     std::fs::create_dir_all(folder.join("questions"))?;
     let mut counts = [0, 0];
     let mut file = BufWriter::new(File::create(folder.join("corpus.jsonl"))?);
-    for (id, contents) in pages(config.world, &continents) {
+    for (id, contents) in pages(config.world.seed, &continents) {
         writeln!(file, "{}", json!({ "id": id, "contents": contents }))?;
         counts[0] += 1;
     }
@@ -275,7 +300,7 @@ fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, SearchError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
     use crate::environment::Slips;
@@ -356,6 +381,37 @@ mod tests {
                 .to_string()
                 .contains("valid_unseen")
         );
+    }
+
+    #[test]
+    fn many_worlds_share_words_and_no_facts_and_tests_stay_as_they_are() {
+        let world = WorldConfig { size: 0.4, ..WorldConfig::default() };
+        let [one, many] = [1, 4].map(|worlds| {
+            let config = SearchConfig { world, worlds, questions_of_kind: 100, ..SearchConfig::default() };
+            Questions::open(config, None).expect("worlds")
+        });
+        let texts = |questions: &Questions, split| -> Vec<(String, Vec<String>)> {
+            let all = questions.split(split).expect("a split").iter();
+            all.map(|q| (q.text.clone(), q.answers.clone())).collect()
+        };
+        for split in ["valid_seen", "valid_unseen"] {
+            assert_eq!(texts(&one, split), texts(&many, split));
+        }
+        let train = many.split("train").expect("a split");
+        assert_eq!(train.len(), 4 * 4 * OF_MANY);
+        let ids: HashSet<&str> = train.iter().map(|q| q.id.as_str()).collect();
+        assert_eq!(ids.len(), train.len());
+        // Every question is answered by the pages of its own world.
+        let (won, _) = played(&many, "train", Slips::default(), train.len());
+        assert!(won * 100 >= train.len() * 98, "{won} of {}", train.len());
+        // Not one name in two worlds tells what it leads to.
+        let mut answers: HashMap<String, HashSet<String>> = HashMap::new();
+        for (text, answer) in texts(&many, "train") {
+            answers.entry(text).or_default().extend(answer);
+        }
+        let asked_twice = train.len() - answers.len();
+        let differ = answers.values().filter(|answers| answers.len() > 1).count();
+        assert!(differ * 10 >= asked_twice * 9, "{differ} of {asked_twice}");
     }
 
     #[test]
