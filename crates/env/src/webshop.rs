@@ -22,6 +22,7 @@ mod shop;
 
 pub use catalogue::{Catalogue, CatalogueError, Files, RESULTS};
 pub use episode::{Manner, Receipt, SEARCH, ShopEpisode, ShopTask};
+pub use fuzzy::Similarity;
 pub use goal::{Goal, Goals, Speaker, Wanted, WantedOption};
 pub use page::Style;
 pub use product::{HumanInstruction, Instruction, Price, Product};

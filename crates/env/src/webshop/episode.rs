@@ -198,7 +198,10 @@ impl Episode for ShopEpisode {
         let search = action.strip_prefix("search[").and_then(|rest| rest.strip_suffix(']'));
         match search {
             Some(words) => self.visit.place() == Place::Search && !words.is_empty(),
-            None => self.admissible().iter().any(|command| command == action),
+            // What is clicked on may be written in capital letters.
+            None => action
+                .strip_prefix("click[")
+                .is_some_and(|name| self.admissible().contains(&format!("click[{}", name.to_lowercase()))),
         }
     }
 

@@ -59,7 +59,8 @@ impl Shopper {
                     }
                     Some(at) if at > page => button("next >"),
                     Some(at) if at < page => button("< prev"),
-                    Some(_) => button(&task.catalogue().product(wanted).asin.to_lowercase()),
+                    // As the page shows it: capital letters are accepted, and easier to copy.
+                    Some(_) => button(&task.catalogue().product(wanted).asin),
                 }
             }
             Place::Leaf(_) => button("< prev"),

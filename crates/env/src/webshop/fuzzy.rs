@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{difflib, python};
 
 /// How the likeness of two texts, made from their words, is measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Similarity {
     /// Matching blocks, as Python's `difflib` finds them: `thefuzz` 0.19, which the original pins.
     #[default]

@@ -1,7 +1,7 @@
 //! What a recipe resolves to where it says nothing.
 
 use opid_env::search::observation;
-use opid_env::webshop::ShopConfig;
+use opid_env::webshop::{Manner, ShopConfig};
 use opid_retrieval::encoder::EncoderOptions;
 use opid_retrieval::http::HttpOptions;
 
@@ -78,6 +78,7 @@ impl Default for Search {
             style: observation::Style::Plain,
             reference: false,
             size: 1.0,
+            worlds: 1,
         }
     }
 }
@@ -85,7 +86,18 @@ impl Default for Search {
 impl Default for Shop {
     fn default() -> Self {
         let ShopConfig { all, products, protocol, attainable, manner, .. } = ShopConfig::default();
-        Shop { data: String::new(), all, products, protocol, human: false, attainable, page: manner.style }
+        let Manner { style: page, shows_attributes: attributes, similarity } = manner;
+        Shop {
+            data: String::new(),
+            all,
+            products,
+            protocol,
+            human: false,
+            attainable,
+            page,
+            attributes,
+            similarity,
+        }
     }
 }
 

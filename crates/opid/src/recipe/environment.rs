@@ -6,7 +6,7 @@ use opid_env::catalog::ENDLESS;
 use opid_env::search::library::SearchConfig;
 use opid_env::search::observation;
 use opid_env::search::world::WorldConfig;
-use opid_env::webshop::{Manner, Protocol, ShopConfig, Speaker, Style};
+use opid_env::webshop::{Manner, Protocol, ShopConfig, Similarity, Speaker, Style};
 use opid_retrieval::http::Form;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,11 @@ pub struct Shop {
     pub attainable: bool,
     /// How pages are written: `text` (one line) or `rich` (a line a part, with buttons marked).
     pub page: Style,
+    /// Whether the page of a product's attributes can be opened.
+    pub attributes: bool,
+    /// How a purchase's texts are compared with the goal's: `blocks` (thefuzz 0.19 with difflib, as the original pins) or
+    /// `subsequence` (thefuzz from 0.20 on, with RapidFuzz).
+    pub similarity: Similarity,
 }
 
 impl Shop {
@@ -96,7 +101,11 @@ impl Shop {
             protocol: self.protocol,
             speaker: if self.human { Speaker::Human } else { Speaker::Made },
             attainable: self.attainable,
-            manner: Manner { style: self.page, ..Manner::default() },
+            manner: Manner {
+                style: self.page,
+                shows_attributes: self.attributes,
+                similarity: self.similarity,
+            },
         }
     }
 }
@@ -129,6 +138,9 @@ pub struct Search {
     pub reference: bool,
     /// Scales the made-up world; 1 has 728 things.
     pub size: f64,
+    /// Made-up worlds that training asks about, each with pages of its own: the same words for names, other facts. With
+    /// one, a policy learns the world by heart; with hundreds, it has to learn to read.
+    pub worlds: usize,
 }
 
 /// A key, and why its setting cannot be used.
@@ -176,6 +188,12 @@ impl Search {
                     && (dense.index.is_empty() || dense.encoder.is_empty()),
                 "environment.search.dense",
                 "name an index (opid index makes one) and the encoder that made it",
+            ),
+            (self.worlds == 0, "environment.search.worlds", "make up at least 1 world"),
+            (
+                self.worlds > 1 && !(made_up && self.retriever == RetrieverName::Bm25),
+                "environment.search.worlds",
+                "questions from files, and retrievers with passages of their own, know one world: use 1",
             ),
             (
                 !(http.timeout > 0.0 && http.timeout <= 86_400.0),
@@ -245,6 +263,7 @@ impl Environment {
             questions: file(&s.questions),
             corpus: file(&s.corpus),
             world: WorldConfig { size: s.size, ..WorldConfig::default() },
+            worlds: s.worlds,
             passages: s.passages,
             style: s.style,
             reference: s.reference,
