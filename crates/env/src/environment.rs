@@ -95,4 +95,9 @@ pub trait Expert: Send {
     /// The next action in the present state of `episode`, which must be the episode it was made for,
     /// advanced by any actions (its own or others').
     fn act(&mut self, episode: &dyn Episode) -> String;
+    /// What the last action goes by, in words that were shown; nothing where it goes by none, or is a slip. A policy that
+    /// thinks aloud learns to say it first.
+    fn reason(&self) -> &str {
+        ""
+    }
 }

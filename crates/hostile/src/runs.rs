@@ -85,7 +85,7 @@ fn response(bytes: &[u8]) {
         for thinking in [false, true] {
             let action = grammar.parse(&text, thinking);
             grammar.admits(&action.command, &["look".to_owned()]);
-            grammar.response(&action.command);
+            grammar.response(Some("why"), &action.command);
             grammar.words(&action.command);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use opid_env::environment::{Slips, Task};
+use opid_env::environment::{Episode, Expert, Slips, Task};
 use opid_env::random::Draw;
 use opid_env::retrieval::RetrievalError;
 
@@ -11,13 +11,36 @@ use crate::layout::Layout;
 use crate::prompt::Scene;
 use crate::trajectory::{Ending, Trajectory, Turn};
 
+/// What an expert says at a turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// What it goes by; only policies that think aloud say it.
+    pub reason: String,
+    /// Its command.
+    pub command: String,
+}
+
+impl Reply {
+    fn of(expert: &mut dyn Expert, episode: &dyn Episode) -> Self {
+        let command = expert.act(episode);
+        Reply { reason: expert.reason().to_owned(), command }
+    }
+
+    /// A command without a reason.
+    pub fn bare(command: impl Into<String>) -> Self {
+        Reply { command: command.into(), ..Reply::default() }
+    }
+}
+
 /// An expert's episode in words.
 #[derive(Clone, Debug)]
 pub struct Demonstration {
     /// The episode; its turns have no tokens yet.
     pub trajectory: Trajectory,
+    /// What was said at each turn.
+    pub replies: Vec<Reply>,
     /// What a faultless expert would have said at each turn.
-    pub labels: Vec<String>,
+    pub labels: Vec<Reply>,
 }
 
 /// How an expert is disturbed.
@@ -54,18 +77,20 @@ pub fn play(
     let mut expert = episode.expert(draw.bits(), noise.slips);
     let mut sure = episode.expert(draw.bits(), Slips::default());
     let mut trajectory = Trajectory::begin(task.as_ref(), 0, 0, Layout::default());
-    let mut labels = Vec::new();
+    let (mut replies, mut labels) = (Vec::new(), Vec::new());
     let mut observation = episode.observation().to_owned();
     for _ in 0..max_turns {
-        labels.push(sure.act(episode.as_ref()));
+        labels.push(Reply::of(sure.as_mut(), episode.as_ref()));
         let admissible = episode.admissible();
-        let mut command = expert.act(episode.as_ref());
+        let mut reply = Reply::of(expert.as_mut(), episode.as_ref());
         let refused = trajectory.turns.last().filter(|t| !t.valid);
         if let Some(last) = refused.filter(|_| draw.chance(noise.repeat)) {
-            command.clone_from(&last.action);
+            reply = Reply::bare(&last.action);
         } else if draw.chance(noise.chance) {
-            command = draw.pick(&admissible).cloned().unwrap_or(command);
+            reply = draw.pick(&admissible).map_or(reply, Reply::bare);
         }
+        replies.push(reply.clone());
+        let Reply { command, .. } = reply;
         let valid = episode.admits(&command);
         if let Some(lookup) = episode.lookup(&command) {
             episode.supply(Ok(lookup.find()?));
@@ -87,14 +112,19 @@ pub fn play(
         }
     }
     trajectory.last_observation = observation;
-    Ok(Demonstration { trajectory, labels })
+    Ok(Demonstration { trajectory, replies, labels })
 }
 
-/// Fills in the tokens of an expert's episode, with a skill in its history or without.
+/// Fills in the tokens of an expert's episode and of its `replies`, with a skill in its history or without.
 ///
 /// # Errors
 /// A prompt or chat template fails, or the tokenizer does.
-pub fn tokenize(t: &mut Trajectory, skill: Option<&str>, dialogue: &Dialogue) -> Result<(), DialogueError> {
+pub fn tokenize(
+    t: &mut Trajectory,
+    replies: &[Reply],
+    skill: Option<&str>,
+    dialogue: &Dialogue,
+) -> Result<(), DialogueError> {
     t.layout = dialogue.layout();
     if !dialogue.lists_admissible() {
         t.turns.iter_mut().for_each(|turn| turn.admissible = None);
@@ -103,7 +133,7 @@ pub fn tokenize(t: &mut Trajectory, skill: Option<&str>, dialogue: &Dialogue) ->
         let prompt = dialogue.prompt(Scene { episode_skill: skill, ..Scene::of(t, i) })?;
         let turn = &mut t.turns[i];
         (turn.prompt, turn.cut) = (prompt.tokens, prompt.cut);
-        turn.response = dialogue.response(&turn.action)?;
+        turn.response = dialogue.response(&replies[i])?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use opid_lm::tokenizer::{Stretch, Tokenizer, TokenizerError};
 
 use crate::action::{Action, Grammar};
 use crate::chat::{Chat, Frame};
+use crate::demonstration::Reply;
 use crate::layout::{Layout, Truncation, window};
 use crate::prompt::{PromptError, Prompts, Scene};
 use crate::recipe::Recipe;
@@ -230,8 +231,9 @@ impl Dialogue {
     ///
     /// # Errors
     /// The tokenizer fails.
-    pub fn response(&self, command: &str) -> Result<Vec<u32>, DialogueError> {
-        let pieces = self.grammar.response(command).into_iter();
+    pub fn response(&self, reply: &Reply) -> Result<Vec<u32>, DialogueError> {
+        let thought = self.thinking.then_some(reply.reason.as_str());
+        let pieces = self.grammar.response(thought, &reply.command).into_iter();
         let pieces: Vec<Stretch<'_>> = pieces.map(|(text, control)| Stretch { text, control }).collect();
         let mut tokens = self.chat.tokenizer().encode_stretches(&pieces)?;
         tokens.push(self.end);

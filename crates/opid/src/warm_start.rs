@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Grammar;
-use crate::demonstration::{Demonstration, LookupError, Noise, play, tokenize};
+use crate::demonstration::{Demonstration, LookupError, Noise, Reply, play, tokenize};
 use crate::dialogue::{Dialogue, DialogueError};
 use crate::layout::{Layout, in_common, window};
 use crate::packing::{Pack, Packer};
@@ -338,7 +338,7 @@ fn example(
 ) -> Result<Example, WarmStartError> {
     let max_turns = recipe.environment.max_turns;
     let mut draw = Draw::new(&[keys[0], keys[1], keys[2], 1]);
-    let Demonstration { mut trajectory, labels } = play(task, stage.noise.into(), max_turns, keys)?;
+    let Demonstration { mut trajectory, replies, labels } = play(task, stage.noise.into(), max_turns, keys)?;
     let skill = match draw.chance(stage.episode_skills) {
         false => None,
         true => {
@@ -351,13 +351,13 @@ fn example(
     };
     let commands: Vec<Vec<String>> =
         trajectory.turns.iter().map(|t| t.admissible.clone().unwrap_or_default()).collect();
-    tokenize(&mut trajectory, skill.as_deref(), dialogue)?;
+    tokenize(&mut trajectory, &replies, skill.as_deref(), dialogue)?;
     let mut truncated_prompts = trajectory.turns.iter().filter(|t| t.cut > 0).count();
     let mut imitated = Vec::new();
     let mut branches = Vec::new();
     let hinted = stage.step_skills / max_turns as f64;
     for (turn, (record, label)) in trajectory.turns.iter().zip(&labels).enumerate() {
-        let right = (stage.imitate_noise && skill.is_none()) || record.action == *label;
+        let right = (stage.imitate_noise && skill.is_none()) || record.action == label.command;
         imitated.push(right);
         if !right {
             branches.push(Branch {
@@ -370,14 +370,14 @@ fn example(
             continue;
         }
         // Now and then an arbitrary command, so that the hint itself must be read.
-        let command = match draw.chance(0.25) {
-            true => draw.pick(&commands[turn]).unwrap_or(label),
-            false => label,
+        let reply = match draw.chance(0.25) {
+            true => draw.pick(&commands[turn]).map_or_else(|| label.clone(), Reply::bare),
+            false => label.clone(),
         };
-        let hint = format!("{}{}", phrases::DO, dialogue.grammar().words(command));
+        let hint = format!("{}{}", phrases::DO, dialogue.grammar().words(&reply.command));
         let prompt = dialogue.prompt(Scene { step_skill: Some(&hint), ..Scene::of(&trajectory, turn) })?;
         truncated_prompts += usize::from(prompt.cut > 0);
-        branches.push(Branch { turn, prompt: prompt.tokens, response: dialogue.response(command)? });
+        branches.push(Branch { turn, prompt: prompt.tokens, response: dialogue.response(&reply)? });
     }
     Ok(Example { trajectory, imitated, branches, truncated_prompts })
 }

@@ -166,6 +166,24 @@ impl Path {
         }
     }
 
+    /// The sentences of the pages read so far that say where to go on, or what the answer is.
+    pub fn quote(&self, pages: &str) -> String {
+        match self {
+            Path::Chain(start, relations) => {
+                let (mut thing, mut quoted) = (start.as_str(), "");
+                for relation in relations {
+                    let Some((next, sentence)) = relation.read(thing, pages) else { break };
+                    (thing, quoted) = (next, sentence);
+                }
+                quoted.to_owned()
+            }
+            Path::Earlier(names, relation) => {
+                let read = names.iter().filter_map(|name| relation.read(name, pages));
+                read.map(|(_, sentence)| sentence).collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
     /// How many lookups it takes.
     pub fn lookups(&self) -> usize {
         match self {
@@ -196,7 +214,17 @@ mod tests {
             let mut pages = String::new();
             let mut lookups = 0;
             let answer = loop {
-                match puzzle.path.follow(&pages) {
+                let found = puzzle.path.follow(&pages);
+                let quoted = puzzle.path.quote(&pages);
+                assert!(
+                    pages.is_empty() == quoted.is_empty()
+                        && quoted.split(". ").all(|said| pages.contains(said))
+                );
+                if let (Path::Chain(..), false, Ok(led) | Err(led)) = (&puzzle.path, pages.is_empty(), &found)
+                {
+                    assert!(quoted.ends_with(&format!("{led}.")), "{quoted}");
+                }
+                match found {
                     Ok(answer) => break answer,
                     Err(next) => pages.push_str(&format!("{}\n", page(&next))),
                 }

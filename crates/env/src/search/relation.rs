@@ -96,6 +96,11 @@ impl Relation {
 
     /// What `text` says of the thing `subject`: who or what it is led to.
     pub fn find<'a>(self, subject: &str, text: &'a str) -> Option<&'a str> {
+        self.read(subject, text).map(|(object, _)| object)
+    }
+
+    /// Who or what `text` says the thing `subject` is led to, and the sentence that says so.
+    pub fn read<'a>(self, subject: &str, text: &'a str) -> Option<(&'a str, &'a str)> {
         self.sentences().into_iter().find_map(|sentence| {
             let said = sentence.replace("{s}", subject);
             let (before, behind) = said.split_once("{o}")?;
@@ -104,10 +109,11 @@ impl Relation {
                 let earlier = &text[..*at];
                 earlier.is_empty() || earlier.ends_with(". ") || earlier.ends_with('\n')
             });
-            starts.map(|(at, _)| &text[at + before.len()..]).find_map(|rest| {
+            starts.map(|(at, _)| &text[at..]).find_map(|said| {
+                let rest = &said[before.len()..];
                 let object = &rest[..rest.find(behind)?];
                 let plain = !object.is_empty() && !object.contains(['.', '\n']);
-                plain.then_some(object)
+                plain.then(|| (object, &said[..before.len() + object.len() + behind.len()]))
             })
         })
     }
@@ -163,6 +169,11 @@ mod tests {
                 for asked in Relation::ALL {
                     let found = asked.find("Ana Bel", &text);
                     assert_eq!(found, (asked == said).then_some("Cor Dun"), "{asked:?} of {text}");
+                    let quoted = asked.read("Ana Bel", &text).map(|(_, sentence)| sentence);
+                    assert!(
+                        quoted.is_none_or(|quoted| text.contains(&format!(" {quoted} More words."))),
+                        "{quoted:?}"
+                    );
                 }
                 assert_eq!(said.find("Bel", &text), None, "a part of a name is no name: {text}");
             }

@@ -16,13 +16,15 @@ pub struct Scholar {
     acts: u64,
     /// What it searched for last.
     last: Option<String>,
+    /// What its last action goes by.
+    reason: String,
 }
 
 impl Scholar {
     /// An expert whose every random choice is keyed by `seed`.
     pub fn new(seed: u64, slips: Slips) -> Self {
         let forgets = Draw::new(&[seed, SLIP]).chance(slips.forget);
-        Scholar { seed, slips, forgets, acts: 0, last: None }
+        Scholar { seed, slips, forgets, acts: 0, last: None, reason: String::new() }
     }
 
     /// The title of a page read that is not `wanted`, to be led astray by.
@@ -39,9 +41,13 @@ impl Expert for Scholar {
         self.acts += 1;
         let mut draw = Draw::new(&[self.seed, SLIP, self.acts]);
         let pages = research.pages();
+        self.reason.clear();
         let Some(path) = &research.question().path else { return search(&research.question().text) };
         let next = match path.follow(pages) {
-            Ok(answer) => return format!("<answer>{answer}</answer>"),
+            Ok(answer) => {
+                self.reason = path.quote(pages);
+                return format!("<answer>{answer}</answer>");
+            }
             Err(next) => next,
         };
         if draw.chance(self.slips.invalid) {
@@ -56,10 +62,17 @@ impl Expert for Scholar {
             _ if draw.chance(self.slips.wander) => {
                 Self::astray(pages, &next, &mut draw).unwrap_or_else(|| next.clone())
             }
-            _ => next,
+            _ => {
+                self.reason = path.quote(pages);
+                next
+            }
         };
         self.last = Some(query.clone());
         search(&query)
+    }
+
+    fn reason(&self) -> &str {
+        &self.reason
     }
 }
 

@@ -70,8 +70,16 @@ impl Grammar {
         }
     }
 
-    /// A response that gives a command, in pieces: their text, and whether they are tags.
-    pub fn response(self, command: &str) -> Vec<(&str, bool)> {
+    /// A response that gives a command, after a `thought` if there is one (which may be empty), in pieces: their text,
+    /// and whether they are tags.
+    pub fn response<'a>(self, thought: Option<&'a str>, command: &'a str) -> Vec<(&'a str, bool)> {
+        let thought = thought.map(|thought| [("<think>", true), (thought, false), ("</think>", true)]);
+        let mut pieces: Vec<(&str, bool)> = thought.into_iter().flatten().collect();
+        pieces.extend(self.command(command));
+        pieces
+    }
+
+    fn command(self, command: &str) -> Vec<(&str, bool)> {
         match self {
             // The command brings its tags along.
             Grammar::Search => match search::parts(command) {
@@ -141,6 +149,23 @@ mod tests {
             assert!(Grammar::of(name).is_some(), "{name}");
         }
         assert_eq!(Grammar::of("chess"), None);
+    }
+
+    #[test]
+    fn responses_are_read_as_they_are_written() {
+        for (environment, command) in
+            [("alfworld", "take mug 1"), ("webshop", "click[buy now]"), ("search", "<answer>Ann</answer>")]
+        {
+            let grammar = Grammar::of(environment).unwrap();
+            for thought in [None, Some(""), Some("Ann was here.")] {
+                let pieces = grammar.response(thought, command);
+                let text: String = pieces.iter().map(|(text, _)| *text).collect();
+                let action = Action { command: command.to_owned(), valid: true };
+                assert_eq!(grammar.parse(&text, thought.is_some()), action, "{text}");
+                // What is thought is text, whatever it says.
+                assert!(pieces.iter().all(|(text, is_tag)| *is_tag == text.starts_with('<')), "{pieces:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Text from outside can neither move a skill, nor pass for one, nor speak in control tokens.
 
+use opid::demonstration::Reply;
 use opid::layout::Layout;
 use opid::passage::Block;
 use opid::prompt::{Prompts, Scene};
@@ -54,8 +55,11 @@ fn text_from_outside_is_no_control_token() {
                 assert!(text.contains(hostile), "{text}");
             }
             // A command in the history or in a demonstration has the two tags around it, and none in it.
-            let response = policy.dialogue.response(hostile).expect("tokens");
-            assert_eq!(control(&response), control(&policy.dialogue.response("calm").expect("tokens")));
+            let response = policy.dialogue.response(&Reply::bare(hostile)).expect("tokens");
+            assert_eq!(
+                control(&response),
+                control(&policy.dialogue.response(&Reply::bare("calm")).expect("tokens"))
+            );
         }
     }
 }
