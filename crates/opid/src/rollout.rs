@@ -66,6 +66,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// Reward of a solved task.
     pub win: f64,
+    /// Reward of a score of 1, besides.
+    pub score: f64,
     /// What makes an action invalid.
     pub invalid_means: InvalidMeans,
     /// Most episodes, as a share, whose environment may fail.
@@ -147,6 +149,7 @@ impl Settings {
             max_context: recipe.policy.max_context,
             concurrency: r.concurrency,
             win: recipe.reward.win,
+            score: recipe.reward.score,
             invalid_means: recipe.reward.invalid_means,
             max_crashes: r.max_crashes,
             max_failed_lookups: recipe.environment.search.max_failures,
@@ -466,7 +469,8 @@ impl Slot {
         };
         if let Some(ending) = ending {
             self.trajectory.ending = ending;
-            self.trajectory.reward = if self.trajectory.won { settings.win } else { 0.0 };
+            let won = if self.trajectory.won { settings.win } else { 0.0 };
+            self.trajectory.reward = won + settings.score * self.trajectory.score;
             self.trajectory.last_observation = std::mem::take(&mut self.turn.observation);
             self.finished = true;
         }

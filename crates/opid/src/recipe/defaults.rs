@@ -144,7 +144,7 @@ impl Default for Rollout {
 
 impl Default for Reward {
     fn default() -> Self {
-        Reward { win: 10.0, invalid_penalty: 0.1, invalid_means: InvalidMeans::Format }
+        Reward { win: 10.0, score: 0.0, invalid_penalty: 0.1, invalid_means: InvalidMeans::Format }
     }
 }
 

@@ -176,6 +176,9 @@ pub struct Rollout {
 pub struct Reward {
     /// Reward of a solved task (the reference uses 10).
     pub win: f64,
+    /// Added for a score of 1 where an episode ends, and as much less for less: for environments that score what is not
+    /// solved, such as WebShop. The reference has 0.
+    pub score: f64,
     /// Taken from the score of every turn whose action is invalid.
     pub invalid_penalty: f64,
     /// What makes an action invalid: `format` (as the reference: the tags are missing) or `refused`

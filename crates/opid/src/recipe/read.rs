@@ -138,8 +138,17 @@ impl Recipe {
         if let Some((key, reason)) = self.algorithm.method().fault() {
             return fail(key, reason);
         }
-        if s.episode_weight < 0.0 || s.step_weight < 0.0 {
-            return fail("skill.episode_weight", "weights of skill advantages are 0 or more");
+        let w = &self.reward;
+        for (key, value) in [
+            ("reward.win", w.win),
+            ("reward.score", w.score),
+            ("reward.invalid_penalty", w.invalid_penalty),
+            ("skill.episode_weight", s.episode_weight),
+            ("skill.step_weight", s.step_weight),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return fail(key, "use a number that is 0 or more");
+            }
         }
         let opid = matches!(self.algorithm, Algorithm::Opid(_));
         if opid && !self.algorithm.teaches(s) {
