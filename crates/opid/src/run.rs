@@ -20,6 +20,7 @@ mod error;
 pub use checkpoint::{
     Checkpoint, Fault, Snapshot, begun, check, exact_model, has_checkpoint, last_checkpoint, prune, start_of,
 };
+pub(crate) use error::advice;
 pub use error::{RunError, io};
 
 use crate::recipe::Recipe;
