@@ -130,11 +130,7 @@ impl Correspondent for Hasty {
 #[test]
 fn a_stop_is_heeded_after_the_present_pass() {
     let settings = Settings { ends: vec![], ..settings() };
-    let hasty = |n, key| Hasty {
-        prompt: tokens(n, key),
-        written: 0,
-        interrupt: settings.interrupt.clone(),
-    };
+    let hasty = |n, key| Hasty { prompt: tokens(n, key), written: 0, interrupt: settings.interrupt.clone() };
     // The long prompt takes some passes before its first token, so the short one is completed first.
     let mut both = [hasty(1, 1), hasty(400, 2)];
     let Ok(flow) = complete(&untaught().model, &mut both, &settings);

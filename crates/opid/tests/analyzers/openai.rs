@@ -32,7 +32,8 @@ fn settings(server: &Server) -> recipe::OpenAi {
 }
 
 fn open(settings: &recipe::OpenAi) -> OpenAi {
-    OpenAi::with_key(settings, 5, None, Arc::new(Disk), ApiKey::new(KEY).expect("a key")).expect("an analyzer")
+    OpenAi::with_key(settings, 5, None, Arc::new(Disk), ApiKey::new(KEY).expect("a key"))
+        .expect("an analyzer")
 }
 
 fn run(settings: &recipe::OpenAi, n: usize) -> Result<Analyses, StopError> {
@@ -301,7 +302,9 @@ fn no_request_is_sent_to_who_turns_them_away() {
     let error = run(&settings(&server), 1).expect_err("a reason to stop").to_string();
     assert!(error.contains("credit"), "{error}");
     let official = recipe::OpenAi { base_url: recipe::DEFAULT_BASE_URL.into(), ..settings(&server) };
-    let error = OpenAi::with_key(&official, 5, None, Arc::new(Disk), ApiKey::default()).expect_err("no key").to_string();
+    let error = OpenAi::with_key(&official, 5, None, Arc::new(Disk), ApiKey::default())
+        .expect_err("no key")
+        .to_string();
     assert!(error.contains("set OPENAI_API_KEY"), "{error}");
     let error = ApiKey::new("sk secret").expect_err("a bad key").to_string();
     assert!(!error.contains("secret"), "{error}");

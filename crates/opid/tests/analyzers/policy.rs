@@ -156,10 +156,11 @@ fn what_an_environment_writes_cannot_end_the_message() {
 
 #[test]
 fn a_stop_ends_the_writing() {
-    let (mut analyzer, interrupt) = (analyzer::open(&recipe(), None, Arc::new(Disk)).expect("an analyzer"), Interrupt::default());
+    let (mut analyzer, interrupt) =
+        (analyzer::open(&recipe(), None, Arc::new(Disk)).expect("an analyzer"), Interrupt::default());
     analyzer.heed(&interrupt);
     let Respondent { model, chat, .. } = taught();
-    let mut ask = || {
+    let ask = || {
         let context = StepContext { step: 1, policy: Some(Policy { model, chat }) };
         analyzer.analyze(context, &all(&about(&["desk"])))
     };
