@@ -27,6 +27,10 @@ pub trait Storage: std::fmt::Debug + Send + Sync {
     /// Moves a file or folder; a file that has the new name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Moves a file to a name that is free. A file that has it stays, whoever put it there: then this fails with
+    /// [`ErrorKind::AlreadyExists`], and what was to be moved is removed.
+    fn place(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file, or a folder with all that is in it, if it is there. After a failure some of it may be left.
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
@@ -59,6 +63,10 @@ impl Storage for Disk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn place(&self, from: &Path, to: &Path) -> io::Result<()> {
+        tempfile::TempPath::try_from_path(from)?.persist_noclobber(to).map_err(|error| error.error)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

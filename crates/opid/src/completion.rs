@@ -5,12 +5,15 @@
 //! alike is computed once: a prompt starts from the running sequence that has most in common with it, and
 //! waits while another is still computing more of that.
 
+use std::ops::ControlFlow;
+
 use opid_env::random::Draw;
 use opid_lm::decoder::{Decoder, Entry, Sequence};
 use opid_lm::model::Model;
 use opid_lm::sampling::{Sampling, choose};
 use rayon::prelude::*;
 
+use crate::interrupt::Interrupt;
 use crate::layout::in_common;
 
 /// Most tokens of a prompt that enter in one pass; bounds the memory of activations.
@@ -29,6 +32,8 @@ pub struct Settings {
     pub ends: Vec<u32>,
     /// Most sequences at the same time; at least 1.
     pub concurrency: usize,
+    /// Ends the work after the present pass of the model.
+    pub interrupt: Interrupt,
     /// Keys of the random draws: seed, purpose and training step.
     pub keys: [u64; 3],
 }
@@ -96,7 +101,7 @@ struct Slot<'c, C> {
     finished: bool,
 }
 
-/// Completes the prompts of all correspondents until none of them has another.
+/// Completes the prompts of all correspondents until none of them has another; breaks off where a stop is asked for.
 ///
 /// A draw depends on the keys, the correspondent's place in the list, the number of its prompt and that of the
 /// token, and on nothing else.
@@ -107,7 +112,7 @@ pub fn complete<C: Correspondent>(
     model: &Model,
     correspondents: &mut [C],
     settings: &Settings,
-) -> Result<Tally, C::Error> {
+) -> Result<ControlFlow<(), Tally>, C::Error> {
     let mut waiting = Vec::new();
     for (number, correspondent) in correspondents.iter_mut().enumerate() {
         if let Some(tokens) = correspondent.open()? {
@@ -116,7 +121,7 @@ pub fn complete<C: Correspondent>(
     }
     let mut tally = Tally::default();
     if waiting.is_empty() {
-        return Ok(tally);
+        return Ok(ControlFlow::Continue(tally));
     }
     // In this order, prompts that begin alike run at the same time.
     waiting.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.number.cmp(&b.number)));
@@ -126,7 +131,10 @@ pub fn complete<C: Correspondent>(
     loop {
         waiting = admit(waiting, &mut running, settings.concurrency);
         if running.is_empty() {
-            return Ok(tally);
+            return Ok(ControlFlow::Continue(tally));
+        }
+        if settings.interrupt.is_set() {
+            return Ok(ControlFlow::Break(()));
         }
         let mut entries: Vec<Entry<'_>> = running.iter_mut().map(Slot::entry).collect();
         let mut logits = decoder.extend(&mut entries);

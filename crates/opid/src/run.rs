@@ -23,6 +23,7 @@ pub use checkpoint::{
     Checkpoint, Fault, Snapshot, Unfinished, begun, check, exact_model, has_checkpoint, kept_updates,
     last_checkpoint, prune, start_of, unfinished,
 };
+pub(crate) use error::advice;
 pub use error::{RunError, io};
 
 use crate::recipe::Recipe;

@@ -154,7 +154,7 @@ fn open_analyzer(
     if !recipe.algorithm.teaches(&recipe.skill) {
         return Ok(None);
     }
-    let mut analyzer = analyzer::open(recipe, Some(path))?;
+    let mut analyzer = analyzer::open(recipe, Some(path), control.storage.clone())?;
     analyzer.heed(&control.interrupt);
     Ok(Some(analyzer.into()))
 }

@@ -1,6 +1,7 @@
 //! `opid analyze`: skills for the stored episodes of a run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::ensure;
 use opid::recipe::{AnalyzerName, Recipe};
@@ -9,6 +10,7 @@ use opid::run::locate;
 use opid::skill::analyzer::{self, Analyses, Analysis, AnalyzerError, StepContext};
 use opid::skill::replay::Recorded;
 use opid::trajectory::Trajectory;
+use opid_lm::storage::Disk;
 use serde_json::{Value, json};
 
 use super::json_lines::JsonLines;
@@ -49,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         recipe.skill.policy.model = locate(&args.run)?.folder.display().to_string();
     }
     let steps = steps(&args.run, &args.step)?;
-    let analyzer = analyzer::open(&recipe, None)?;
+    let analyzer = analyzer::open(&recipe, None, Arc::new(Disk))?;
     let mut recording = args.record.as_deref().map(JsonLines::create).transpose()?;
     for step in steps {
         let trajectories: Vec<Trajectory> =

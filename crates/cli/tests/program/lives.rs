@@ -62,6 +62,7 @@ fn same(place: &Path, whole: &str, run: &str) {
         "checkpoints/step_3/model.safetensors",
         "checkpoints/step_3/optimizer.safetensors",
         "trajectories/step_000001.jsonl.gz",
+        "trajectories/step_000002.jsonl.gz",
         "trajectories/step_000003.jsonl.gz",
     ] {
         let [a, b] = [&whole, &run].map(|run| std::fs::read(run.join(file)).expect(file));
@@ -74,21 +75,26 @@ fn a_run_that_is_killed_again_and_again_comes_to_the_same() {
     let kills = std::env::var("OPID_KILLS").map_or(KILLS, |n| n.parse().expect("a whole number"));
     let place = workplace();
     let place = place.path();
-    let start = Instant::now();
-    trained(place, "whole", &[]);
-    let whole = start.elapsed();
+    let methods = [("opid", "--set=algorithm.name=opid"), ("grpo", "--set=algorithm.name=grpo")];
+    let took = methods.map(|(whole, method)| {
+        let start = Instant::now();
+        trained(place, whole, &[method]);
+        start.elapsed()
+    });
     for number in 0..kills {
+        let turn = number as usize % methods.len();
+        let ((whole, method), took) = (methods[turn], took[turn]);
         let run = format!("run_{number}");
         let mut draw = Draw::new(&[number, kills]);
         let mut lives = 0;
         loop {
             let begun = place.join(&run).join("config.toml").is_file();
             let resume = ["train", "--resume", &run];
-            let fresh = [&["train", "--run", &run][..], &SHORT].concat();
+            let fresh = [&["train", "--run", &run][..], &SHORT, &[method]].concat();
             let mut child = begin(place, if begun { &resume } else { &fresh });
             // The first lives are short, the last as long as it takes.
             if lives < 3 {
-                std::thread::sleep(whole.mul_f64(draw.unit()));
+                std::thread::sleep(took.mul_f64(draw.unit()));
                 child.kill().expect("it can be killed");
             }
             let output = child.wait_with_output().expect("an end");
@@ -98,7 +104,7 @@ fn a_run_that_is_killed_again_and_again_comes_to_the_same() {
             }
             assert!(lives < 5, "{}", String::from_utf8_lossy(&output.stderr));
         }
-        same(place, "whole", &run);
+        same(place, whole, &run);
         opid(place, &["inspect", &run]).ok();
     }
 }
@@ -115,7 +121,8 @@ fn a_run_in_any_environment_is_gone_on_with() {
         &["--set=skill.min_coverage=0", "--set=skill.max_failures=1", "--set=prompt.layout=window"],
     ];
     let environments = [
-        ("alfworld", &["--set=environment.name=alfworld"][..]),
+        ("household", &["--set=environment.name=household"][..]),
+        ("alfworld", &["--set=environment.name=alfworld"]),
         ("webshop", &["--set=environment.name=webshop", "--set=evaluation.split=test"]),
         ("search", &["--set=environment.name=search", "--set=environment.search.size=0.2"]),
     ];

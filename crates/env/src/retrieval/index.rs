@@ -206,6 +206,11 @@ impl Index {
         if !ordered || term(terms).0 != postings as u64 {
             return Err("its terms are out of order");
         }
+        // Else scores are no numbers, or less than nothing.
+        let held = (0..terms).all(|n| term(n + 1).0 - term(n).0 <= filled);
+        if !held || filled > len as u64 || total < filled || (total == 0) != (postings == 0) {
+            return Err("its counts do not fit one another");
+        }
         let mean = (total as f64 / filled.max(1) as f64) as f32;
         let inverse = std::array::from_fn(|code| {
             1.0 / (K1 * ((1.0 - B) + B * decode_length(code as u8) as f32 / mean))

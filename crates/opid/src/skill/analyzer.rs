@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use opid_lm::model::Model;
+use opid_lm::storage::Storage;
 use rayon::prelude::*;
 
 use super::bank::{Bank, BankError, NoSkill};
@@ -76,6 +78,16 @@ pub enum StopError {
     Bank(#[from] BankError),
 }
 
+impl StopError {
+    /// Whether nothing failed: a stop was asked for.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(
+            self,
+            StopError::OpenAi(OpenAiError::Interrupted) | StopError::LocalModel(LocalModelError::Interrupted)
+        )
+    }
+}
+
 /// The skills of an episode, or why there are none.
 pub type Answer = Result<Analysis, AnalyzerError>;
 
@@ -145,7 +157,8 @@ pub trait Analyzer: Send + Sync {
     /// The analyzer cannot go on.
     fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError>;
 
-    /// From now on, waiting for something outside of this program ends, with an error, once a stop is asked for.
+    /// From now on, work that takes long, or waits for something outside of this program, ends with an error once a stop
+    /// is asked for.
     fn heed(&mut self, _interrupt: &Interrupt) {}
 
     /// Starts on an episode of the step while others are still played, and returns at once. What it finds waits for
@@ -170,12 +183,16 @@ pub trait Analyzer: Send + Sync {
 }
 
 /// The analyzer a recipe names, with the noise it asks for. Its budget counts what was spent for the run in the
-/// folder `run` before; without one it starts anew.
+/// folder `run` before; without one it starts anew. What an analyzer keeps is written through `storage`.
 ///
 /// # Errors
 /// The recording, the bank, the local model or the record of what was spent cannot be read, or the endpoint's
 /// settings cannot be used.
-pub fn open(recipe: &Recipe, run: Option<&Path>) -> Result<Box<dyn Analyzer>, StopError> {
+pub fn open(
+    recipe: &Recipe,
+    run: Option<&Path>,
+    storage: Arc<dyn Storage>,
+) -> Result<Box<dyn Analyzer>, StopError> {
     let skill = &recipe.skill;
     let most = match skill.critical_steps {
         Selector::Analyzer => skill.max_step_skills,
@@ -184,7 +201,7 @@ pub fn open(recipe: &Recipe, run: Option<&Path>) -> Result<Box<dyn Analyzer>, St
     };
     let analyzer: Box<dyn Analyzer> = match skill.analyzer {
         AnalyzerName::Hindsight => Box::new(Hindsight { most }),
-        AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, most, run)?),
+        AnalyzerName::OpenAi => Box::new(OpenAi::new(&skill.openai, most, run, storage)?),
         AnalyzerName::Policy => Box::new(PolicyAnalyzer::open(recipe, most)?),
         AnalyzerName::Bank => Box::new(Bank::open(&skill.bank, &recipe.environment.name)?),
         AnalyzerName::Replay => Box::new(Replay::open(Path::new(&skill.replay))?),

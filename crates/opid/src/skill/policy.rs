@@ -4,6 +4,7 @@
 //! corrected. Draws have keys, and weights are those of the training step, so that a run that is repeated or
 //! resumed gets the same replies without keeping them.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use opid_lm::chat::ChatOptions;
@@ -17,6 +18,7 @@ use super::inquiry::{Inquiry, Question, Reply};
 use crate::chat::{Chat, Frame};
 use crate::completion::{Completion, Correspondent, Settings, complete};
 use crate::dialogue::DialogueError;
+use crate::interrupt::Interrupt;
 use crate::recipe::{Recipe, SkillPolicy};
 use crate::trajectory::Trajectory;
 
@@ -82,6 +84,9 @@ pub enum LocalModelError {
     /// The policy is to be asked, and there is none.
     #[error("there is no policy to ask about stored episodes: name a model folder in skill.policy.model")]
     NoPolicy,
+    /// A stop was asked for.
+    #[error("interrupted while a local model wrote skills")]
+    Interrupted,
 }
 
 /// The analyzer.
@@ -91,6 +96,7 @@ pub struct PolicyAnalyzer {
     inquiry: Inquiry,
     settings: SkillPolicy,
     seed: u64,
+    interrupt: Interrupt,
 }
 
 impl PolicyAnalyzer {
@@ -109,11 +115,15 @@ impl PolicyAnalyzer {
             folder => Some((Model::open(folder, recipe.policy.precision)?, Chat::open(folder)?)),
         };
         let inquiry = Inquiry::new(max_step_skills, settings.max_trajectory_characters);
-        Ok(PolicyAnalyzer { other, inquiry, settings, seed: recipe.seed })
+        Ok(PolicyAnalyzer { other, inquiry, settings, seed: recipe.seed, interrupt: Interrupt::default() })
     }
 }
 
 impl Analyzer for PolicyAnalyzer {
+    fn heed(&mut self, interrupt: &Interrupt) {
+        self.interrupt = interrupt.clone();
+    }
+
     fn analyze(&self, context: StepContext<'_>, trajectories: &[&Trajectory]) -> Result<Analyses, StopError> {
         let Policy { model, chat } = match &self.other {
             Some((model, chat)) => Policy { model, chat },
@@ -137,9 +147,12 @@ impl Analyzer for PolicyAnalyzer {
             max_tokens: s.max_reply_tokens,
             ends,
             concurrency: s.concurrency,
+            interrupt: self.interrupt.clone(),
             keys: [self.seed, REPLIES, context.step],
         };
-        let tally = complete(model, &mut exchanges, &settings)?;
+        let ControlFlow::Continue(tally) = complete(model, &mut exchanges, &settings)? else {
+            return Err(LocalModelError::Interrupted.into());
+        };
         let usage = Usage {
             requests: tally.prompts,
             corrections: exchanges.iter().map(|e| e.corrections).sum(),

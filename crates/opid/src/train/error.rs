@@ -12,7 +12,6 @@ use crate::rollout::SampleError;
 use crate::run::RunError;
 use crate::skill::analyzer::StopError;
 use crate::skill::bank::NoSkill;
-use crate::skill::openai::OpenAiError;
 use crate::tasks::TasksError;
 use crate::warm_start::WarmStartError;
 
@@ -219,12 +218,11 @@ pub enum TrainError {
 impl TrainError {
     /// Whether nothing failed: a stop was asked for.
     pub fn is_interrupt(&self) -> bool {
-        matches!(
-            self,
-            TrainError::Interrupted { .. }
-                | TrainError::WarmStartInterrupted { .. }
-                | TrainError::Stopped { reason: StopError::OpenAi(OpenAiError::Interrupted), .. }
-        )
+        match self {
+            TrainError::Interrupted { .. } | TrainError::WarmStartInterrupted { .. } => true,
+            TrainError::Stopped { reason, .. } => reason.is_interrupt(),
+            _ => false,
+        }
     }
 
     /// Whether the policy is still that of the last step that is in the metrics, and worth to be kept.

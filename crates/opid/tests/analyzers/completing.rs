@@ -1,8 +1,10 @@
 //! Completing many prompts at once.
 
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 
 use opid::completion::{Completion, Correspondent, Settings, Tally, complete};
+use opid::interrupt::Interrupt;
 use opid_lm::sampling::Sampling;
 
 use crate::respondent::untaught;
@@ -53,6 +55,7 @@ fn settings() -> Settings {
         max_tokens: 10,
         ends: (0..40).collect(),
         concurrency: 4,
+        interrupt: Interrupt::default(),
         keys: [1, 2, 3],
     }
 }
@@ -60,7 +63,9 @@ fn settings() -> Settings {
 fn written(settings: &Settings) -> (Vec<Vec<Completion>>, Tally) {
     let collector = |prompts: Vec<Vec<u32>>| Collector { prompts: prompts.into_iter(), written: Vec::new() };
     let mut collectors: Vec<Collector> = prompts().into_iter().map(collector).collect();
-    let Ok(tally) = complete(&untaught().model, &mut collectors, settings);
+    let Ok(ControlFlow::Continue(tally)) = complete(&untaught().model, &mut collectors, settings) else {
+        panic!("nobody asked for a stop")
+    };
     (collectors.into_iter().map(|c| c.written).collect(), tally)
 }
 
@@ -99,4 +104,40 @@ fn common_beginnings_are_computed_once() {
     let tally = written(&Settings { concurrency: 100, ..settings() }).1;
     let shared = 150 + 210 + 229 + 230;
     assert!((shared - 16..=shared).contains(&tally.cached_tokens), "{tally:?}");
+}
+
+/// Asks the same prompt for ever, and for a stop with the first completion.
+struct Hasty {
+    prompt: Vec<u32>,
+    written: usize,
+    interrupt: Interrupt,
+}
+
+impl Correspondent for Hasty {
+    type Error = Infallible;
+
+    fn open(&mut self) -> Result<Option<Vec<u32>>, Infallible> {
+        Ok(Some(self.prompt.clone()))
+    }
+
+    fn follow(&mut self, _completion: Completion) -> Result<Option<Vec<u32>>, Infallible> {
+        self.written += 1;
+        self.interrupt.set();
+        self.open()
+    }
+}
+
+#[test]
+fn a_stop_is_heeded_after_the_present_pass() {
+    let settings = Settings { ends: vec![], ..settings() };
+    let hasty = |n, key| Hasty { prompt: tokens(n, key), written: 0, interrupt: settings.interrupt.clone() };
+    // The long prompt takes some passes before its first token, so the short one is completed first.
+    let mut both = [hasty(1, 1), hasty(400, 2)];
+    let Ok(flow) = complete(&untaught().model, &mut both, &settings);
+    assert!(flow.is_break());
+    assert_eq!(both.each_ref().map(|one| one.written), [1, 0]);
+    // One that was asked for before leaves nothing to do.
+    let Ok(flow) = complete(&untaught().model, &mut both, &settings);
+    assert!(flow.is_break());
+    assert_eq!(both.map(|one| one.written), [1, 0]);
 }

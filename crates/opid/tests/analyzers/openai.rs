@@ -1,6 +1,7 @@
 //! The `openai` analyzer against a server that behaves well and badly.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use opid::interrupt::Interrupt;
 use opid::recipe;
 use opid::skill::analyzer::{Analyses, Analyzer, StepContext, StopError};
 use opid::skill::openai::{ApiKey, OpenAi, OpenAiError};
+use opid_lm::storage::Disk;
 use serde_json::json;
 
 use crate::server::{Answer, Server, completion, says};
@@ -30,7 +32,8 @@ fn settings(server: &Server) -> recipe::OpenAi {
 }
 
 fn open(settings: &recipe::OpenAi) -> OpenAi {
-    OpenAi::with_key(settings, 5, None, ApiKey::new(KEY).expect("a key")).expect("an analyzer")
+    OpenAi::with_key(settings, 5, None, Arc::new(Disk), ApiKey::new(KEY).expect("a key"))
+        .expect("an analyzer")
 }
 
 fn run(settings: &recipe::OpenAi, n: usize) -> Result<Analyses, StopError> {
@@ -299,7 +302,9 @@ fn no_request_is_sent_to_who_turns_them_away() {
     let error = run(&settings(&server), 1).expect_err("a reason to stop").to_string();
     assert!(error.contains("credit"), "{error}");
     let official = recipe::OpenAi { base_url: recipe::DEFAULT_BASE_URL.into(), ..settings(&server) };
-    let error = OpenAi::with_key(&official, 5, None, ApiKey::default()).expect_err("no key").to_string();
+    let error = OpenAi::with_key(&official, 5, None, Arc::new(Disk), ApiKey::default())
+        .expect_err("no key")
+        .to_string();
     assert!(error.contains("set OPENAI_API_KEY"), "{error}");
     let error = ApiKey::new("sk secret").expect_err("a bad key").to_string();
     assert!(!error.contains("secret"), "{error}");

@@ -1,13 +1,18 @@
 //! The `policy` analyzer, asking small models through the engine.
 
+use std::sync::Arc;
+
+use opid::interrupt::Interrupt;
 use opid::recipe::{AnalyzerName, Recipe, SkillPolicy};
 use opid::skill::analyzer::{self, Analyses, Analysis, Policy, StepContext, StopError, describe};
 use opid::skill::inquiry::Inquiry;
+use opid::train::TrainError;
 use opid::trajectory::Trajectory;
 use opid_lm::chat::ChatOptions;
 use opid_lm::checkpoint::StoredDtype;
 use opid_lm::config::ModelConfig;
 use opid_lm::model::Model;
+use opid_lm::storage::Disk;
 use opid_lm::tokenizer::Stretch;
 
 use crate::respondent::{CHARACTERS, MOST, Respondent, STUBBORN, about, skill, taught, untaught};
@@ -33,7 +38,7 @@ fn analyze(
     asked: &[Trajectory],
 ) -> Result<Analyses, StopError> {
     let policy = policy.map(|r| Policy { model: &r.model, chat: &r.chat });
-    analyzer::open(recipe, None)?.analyze(StepContext { step, policy }, &all(asked))
+    analyzer::open(recipe, None, Arc::new(Disk))?.analyze(StepContext { step, policy }, &all(asked))
 }
 
 fn skills(analyses: &Analyses) -> Vec<Result<String, String>> {
@@ -147,6 +152,23 @@ fn what_an_environment_writes_cannot_end_the_message() {
     let analyses = analyze(&recipe, Some(untaught()), 1, &[sly]).expect("no reason to stop");
     assert_eq!(analyses.usage.input_tokens, tokens(false).len() as u64);
     assert_ne!(tokens(false).len(), tokens(true).len());
+}
+
+#[test]
+fn a_stop_ends_the_writing() {
+    let (mut analyzer, interrupt) =
+        (analyzer::open(&recipe(), None, Arc::new(Disk)).expect("an analyzer"), Interrupt::default());
+    analyzer.heed(&interrupt);
+    let Respondent { model, chat, .. } = taught();
+    let ask = || {
+        let context = StepContext { step: 1, policy: Some(Policy { model, chat }) };
+        analyzer.analyze(context, &all(&about(&["desk"])))
+    };
+    assert_eq!(skills(&ask().expect("nobody asked for a stop")), [Ok(skill("desk"))]);
+    interrupt.set();
+    let reason = ask().expect_err("a stop");
+    assert!(reason.is_interrupt(), "{reason}");
+    assert!(TrainError::Stopped { step: 1, reason }.is_interrupt());
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The `replay` analyzer on files made by hand.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use opid::recipe::{AnalyzerName, Recipe};
 use opid::skill::analyzer::{self, Analysis, StepContext};
 use opid::skill::replay::Recorded;
 use opid::trajectory::Trajectory;
+use opid_lm::storage::Disk;
 
 use crate::{all, episode, episodes};
 
@@ -25,7 +27,7 @@ fn recipe(path: &std::path::Path) -> Recipe {
 fn replayed(lines: &[String], played: &[Trajectory]) -> Vec<Result<String, String>> {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(lines.join("\n").as_bytes()).expect("a file");
-    let analyzer = analyzer::open(&recipe(file.path()), None).expect("a recording");
+    let analyzer = analyzer::open(&recipe(file.path()), None, Arc::new(Disk)).expect("a recording");
     let results = analyzer.analyze(StepContext::stored(7), &all(played)).expect("no reason to stop").results;
     let skill = |r: Result<Analysis, analyzer::AnalyzerError>| match r {
         Ok(analysis) => Ok(analysis.episode_skill),
@@ -72,7 +74,7 @@ fn what_is_no_recording_is_refused() {
         (broken, "line 2: missing field"),
         (folder.path().to_owned(), "trajectories"),
     ] {
-        let error = analyzer::open(&recipe(&path), None).err().expect("an error").to_string();
+        let error = analyzer::open(&recipe(&path), None, Arc::new(Disk)).err().expect("an error").to_string();
         assert!(error.contains(says), "{error}");
     }
 }

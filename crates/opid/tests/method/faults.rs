@@ -225,6 +225,10 @@ impl Storage for ReadOnly {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 
+    fn place(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
     fn remove(&self, _: &Path) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }

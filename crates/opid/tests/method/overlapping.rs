@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use crate::micro::saved;
 use crate::server::{Answer, Request, Server, completion};
 
-/// Seconds that every event of a rollout takes in a slow run, and every reply at least.
+/// Seconds that every reply of a slow server takes at least.
 const PAUSE: f64 = 0.1;
 
 /// A reply whose skills, and lateness, depend on the question.
-fn reply(request: &Request, slow: bool) -> Answer {
+pub fn reply(request: &Request, slow: bool) -> Answer {
     let message = request.message();
     let number = message.bytes().map(usize::from).sum::<usize>();
     let skills = json!({
@@ -30,22 +30,27 @@ fn reply(request: &Request, slow: bool) -> Answer {
     Answer::Late(Duration::from_secs_f64(wait), completion(&skills.to_string()))
 }
 
-/// A recipe that asks a server, and keeps no replies.
-fn asking(server: &Server, start: &Path) -> Recipe {
-    let mut recipe = saved(Layout::Transcript, start);
-    recipe.steps = 2;
+/// Lets a recipe ask a server, one question after the other, and keep no replies.
+pub fn ask(recipe: &mut Recipe, server: &Server) {
     recipe.skill.analyzer = AnalyzerName::OpenAi;
     recipe.skill.openai.base_url = server.base_url.clone();
     recipe.skill.openai.model = "m".into();
     recipe.skill.openai.cache = String::new();
     recipe.skill.openai.concurrency = 1;
+}
+
+/// A recipe of two steps that asks a server.
+fn asking(server: &Server, start: &Path) -> Recipe {
+    let mut recipe = saved(Layout::Transcript, start);
+    recipe.steps = 2;
+    ask(&mut recipe, server);
     recipe
 }
 
-/// Waits until a server has been asked, which must not take long.
-fn until_asked(server: &Server) {
+/// Waits until a server has been asked so many times, which must not take long.
+fn until_asked(server: &Server, times: usize) {
     let start = Instant::now();
-    while server.requests().is_empty() {
+    while server.requests().len() < times {
         assert!(start.elapsed() < Duration::from_secs(30), "nobody asks while episodes are played");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -69,26 +74,25 @@ fn learnt(run: &Path) -> (Vec<Value>, Vec<Vec<u8>>) {
     (text.lines().map(line).collect(), files.into())
 }
 
-/// Trains while every event of a rollout takes a while; the first lasts until the server has been asked. Returns
-/// the seconds each step waited for its analyzer, and those from its first question to its last answer.
-fn slowly(recipe: &Recipe, run: &Path, server: &Server) -> Vec<[f64; 2]> {
-    let mut times = Vec::new();
+/// Trains while episodes wait for skills: of the six of a step the fourth is not over before the server has been asked
+/// twice. Four episodes are of two tasks at least, so that there are two questions, and the only thread that asks has
+/// the reply to the first when it asks the second. Returns the seconds of each step from its first question to its last
+/// answer.
+fn slowly(recipe: &Recipe, run: &Path, server: &Server) -> Vec<f64> {
+    let (mut spans, mut before) = (Vec::new(), 0);
     let mut observe = |event: Event<'_>| match event {
-        Event::Sampling { purpose: "rollout", done, total } => {
-            std::thread::sleep(Duration::from_secs_f64(PAUSE));
-            if done < total {
-                until_asked(server);
-            }
-        }
+        Event::Sampling { purpose: "rollout", done: 4, total: 6 } => until_asked(server, before + 2),
         Event::Step(metrics, _) => {
             let skills = metrics.skills.as_ref().expect("skills");
             assert_eq!(skills.failed, 0);
-            times.push([metrics.seconds.analyzer_wait, skills.analyzer.span]);
+            spans.push(skills.analyzer.span);
+            before = server.requests().len();
         }
         _ => {}
     };
     train(recipe, run, &Control::default(), &mut observe).expect("a run");
-    times
+    assert_eq!(spans.len() as u64, recipe.steps);
+    spans
 }
 
 #[test]
@@ -102,10 +106,9 @@ fn skills_come_in_while_episodes_are_played_and_change_nothing() {
         let mut recipe = asking(&slow, &path("start"));
         recipe.skill.teacher = teacher;
         recipe.skill.critical_steps = selector;
-        for [wait, span] in slowly(&recipe, &path("slow"), &slow) {
-            assert!(span > 4.0 * PAUSE, "the replies take {span} s");
-            // The events alone take 6 pauses after the first question.
-            assert!(wait < (span - 5.0 * PAUSE).max(PAUSE), "{wait} of {span} s were waited for");
+        for span in slowly(&recipe, &path("slow"), &slow) {
+            // There are three tasks, so three questions at least, one after the other.
+            assert!(span >= 3.0 * PAUSE, "the replies take {span} s");
         }
         // Answers at once, in any order, by many threads; and all together, from a recording.
         recipe.skill.openai.base_url = fast.base_url.clone();
@@ -130,7 +133,7 @@ fn a_reason_to_stop_ends_the_sampling() {
     let mut observe = |event: Event<'_>| {
         if let Event::Sampling { purpose: "rollout", done, .. } = event {
             played = done;
-            until_asked(&server);
+            until_asked(&server, 1);
             std::thread::sleep(Duration::from_millis(500));
         }
     };

@@ -4,8 +4,9 @@
 //! limit together.
 
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use opid_lm::storage::Storage;
 use serde::{Deserialize, Serialize};
 
 use super::OpenAiError;
@@ -65,8 +66,12 @@ impl Budget {
     ///
     /// # Errors
     /// What was spent cannot be read.
-    pub fn new(s: &recipe::OpenAi, run: Option<&Path>) -> Result<Self, OpenAiError> {
-        let (ledger, before) = run.map(Ledger::open).transpose()?.unzip();
+    pub fn new(
+        s: &recipe::OpenAi,
+        run: Option<&Path>,
+        storage: Arc<dyn Storage>,
+    ) -> Result<Self, OpenAiError> {
+        let (ledger, before) = run.map(|run| Ledger::open(run, storage)).transpose()?.unzip();
         let mut budget = Budget {
             max_requests: s.max_requests,
             max_tokens: s.max_tokens,
@@ -164,13 +169,15 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use opid_lm::storage::Disk;
+
     use super::*;
 
     #[test]
     fn every_limit_holds() {
         let one = Tokens { input: 600, output: 400 };
         let limited = |s: recipe::OpenAi| {
-            let budget = Budget::new(&s, None).expect("nothing is spent");
+            let budget = Budget::new(&s, None, Arc::new(Disk)).expect("nothing is spent");
             let mut sent = 0;
             loop {
                 match budget.reserve(one) {

@@ -4,14 +4,17 @@
 //! a repeated run must find its replies without the endpoint.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use opid_lm::storage::Storage;
 use serde::{Deserialize, Serialize};
 
 use super::OpenAiError;
 use crate::digest;
 use crate::recipe;
+use crate::run::advice;
 use crate::skill::inquiry::Reply;
 
 /// The folder, and what all replies depend on.
@@ -19,6 +22,7 @@ use crate::skill::inquiry::Reply;
 pub struct Cache {
     folder: PathBuf,
     settings: serde_json::Value,
+    storage: Arc<dyn Storage>,
 }
 
 /// A file.
@@ -31,14 +35,14 @@ struct Entry {
 
 impl Cache {
     /// The cache of a recipe, if it has one.
-    pub fn new(s: &recipe::OpenAi) -> Option<Self> {
+    pub fn new(s: &recipe::OpenAi, storage: Arc<dyn Storage>) -> Option<Self> {
         let settings = serde_json::json!({
             "base_url": s.base_url,
             "model": s.model,
             "temperature": s.temperature,
             "max_reply_tokens": s.max_reply_tokens,
         });
-        (!s.cache.is_empty()).then(|| Cache { folder: PathBuf::from(&s.cache), settings })
+        (!s.cache.is_empty()).then(|| Cache { folder: PathBuf::from(&s.cache), settings, storage })
     }
 
     /// The reply to a message, if it is kept.
@@ -69,20 +73,20 @@ impl Cache {
         let folder = path.parent().unwrap_or(&self.folder);
         let model = self.settings["model"].as_str().unwrap_or_default().to_owned();
         let entry = Entry { model, text: reply.text.clone(), cut_off: reply.cut_off };
-        let write = || -> std::io::Result<tempfile::NamedTempFile> {
-            fs::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&serde_json::to_vec(&entry)?)?;
-            file.as_file().sync_all()?;
-            Ok(file)
+        let entry = serde_json::to_vec(&entry).expect("plain data");
+        let write = || -> std::io::Result<()> {
+            self.storage.make_folder(folder)?;
+            // Under a name of its own: other threads and programs may be at the same file.
+            let file = tempfile::Builder::new()
+                .make_in(folder, |path| self.storage.fill(path, &mut |path| fs::write(path, &entry)))?;
+            self.storage.place(file.path(), &path)
         };
-        let file = write().map_err(|error| fail("write", path.clone(), error.to_string()))?;
-        match file.persist_noclobber(&path) {
-            Ok(_) => Ok(reply),
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
+        match write() {
+            Ok(()) => Ok(reply),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Ok(self.find(message)?.unwrap_or(reply))
             }
-            Err(error) => Err(fail("write", path, error.error.to_string())),
+            Err(error) => Err(fail("write", path, format!("{error}{}", advice(&error)))),
         }
     }
 

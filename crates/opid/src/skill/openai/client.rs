@@ -1,10 +1,11 @@
 //! Requests to a chat endpoint: limits of time and size, repetitions, and what replies look like.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use opid_env::random::Draw;
+use opid_lm::storage::Storage;
 use serde::Deserialize;
 use ureq::Agent;
 
@@ -100,11 +101,17 @@ struct Counts {
 }
 
 impl Client {
-    /// A client for the endpoint of a recipe; its budget counts what was spent for the run in a folder.
+    /// A client for the endpoint of a recipe; its budget counts what was spent for the run in a folder, which is written
+    /// through `storage`.
     ///
     /// # Errors
     /// The endpoint needs a key, and there is none; or what was spent cannot be read.
-    pub fn new(settings: &recipe::OpenAi, run: Option<&Path>, key: ApiKey) -> Result<Self, OpenAiError> {
+    pub fn new(
+        settings: &recipe::OpenAi,
+        run: Option<&Path>,
+        storage: Arc<dyn Storage>,
+        key: ApiKey,
+    ) -> Result<Self, OpenAiError> {
         if settings.base_url == DEFAULT_BASE_URL && !key.is_set() {
             return Err(OpenAiError::NoKey { base_url: settings.base_url.clone() });
         }
@@ -121,7 +128,7 @@ impl Client {
             url: format!("{}/chat/completions", settings.base_url.trim_end_matches('/')),
             key,
             settings: settings.clone(),
-            budget: Budget::new(settings, run)?,
+            budget: Budget::new(settings, run, storage)?,
             dialect: Mutex::default(),
             pause: Mutex::new(Instant::now()),
         })

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use opid_lm::storage::Storage;
 use serde::{Deserialize, Serialize};
 
 use super::OpenAiError;
 use super::budget::Tokens;
+use crate::run::advice;
 
 /// The file: a JSON object a line.
 const NAME: &str = "spending.jsonl";
@@ -35,6 +38,7 @@ struct Line {
 pub struct Ledger {
     path: PathBuf,
     file: Option<File>,
+    storage: Arc<dyn Storage>,
     /// Number of the next request.
     next: u64,
 }
@@ -44,7 +48,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn open(run: &Path) -> Result<(Self, Vec<Tokens>), OpenAiError> {
+    pub fn open(run: &Path, storage: Arc<dyn Storage>) -> Result<(Self, Vec<Tokens>), OpenAiError> {
         let path = run.join(NAME);
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
@@ -73,7 +77,7 @@ impl Ledger {
             }
         }
         spent.extend(open.into_values());
-        Ok((Ledger { path, file: None, next }, spent))
+        Ok((Ledger { path, file: None, storage, next }, spent))
     }
 
     /// Adds a request that is about to be sent, with what is set aside for it, and gives it a number.
@@ -83,7 +87,13 @@ impl Ledger {
     pub fn begin(&mut self, most: Tokens) -> Result<u64, OpenAiError> {
         let number = self.next;
         self.next += 1;
+        let first = self.file.is_none();
         self.add(&Line { begun: Some(number), ended: None, tokens: most })?;
+        // A request that was sent is counted, even if the power fails.
+        let folder = self.path.parent().filter(|_| first);
+        for written in folder.into_iter().chain([&*self.path]) {
+            self.storage.sync(written).map_err(|error| fail("sync", written, &error))?;
+        }
         Ok(number)
     }
 
@@ -103,9 +113,9 @@ impl Ledger {
                 Some(file) => file,
                 none => none.insert(OpenOptions::new().create(true).append(true).open(path)?),
             };
-            file.write_all(line.as_bytes())
+            self.storage.append(path, file, line.as_bytes())
         };
-        write().map_err(|error| fail("write", path, &error))
+        write().map_err(|error| fail("write", path, &format_args!("{error}{}", advice(&error))))
     }
 }
 
@@ -115,14 +125,22 @@ fn fail(action: &'static str, path: &Path, reason: &dyn std::fmt::Display) -> Op
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use opid_lm::storage::Disk;
+
     use super::*;
+
+    fn open(run: &Path) -> Result<(Ledger, Vec<Tokens>), OpenAiError> {
+        Ledger::open(run, Arc::new(Disk))
+    }
 
     #[test]
     fn what_was_added_is_found_again_but_for_a_line_cut_off() {
         let run = tempfile::tempdir().expect("a folder");
         let spent = [Tokens { input: 7, output: 3 }, Tokens::default(), Tokens { input: 1, output: 2 }];
         for (i, used) in spent.iter().enumerate() {
-            let (mut ledger, before) = Ledger::open(run.path()).expect("a ledger");
+            let (mut ledger, before) = open(run.path()).expect("a ledger");
             assert_eq!(before, spent[..i]);
             let number = ledger.begin(Tokens { input: 9, output: 9 }).expect("a line");
             ledger.end(number, *used).expect("a line");
@@ -130,18 +148,18 @@ mod tests {
             file.and_then(|mut file| file.write_all(b"{\"inp")).expect("a file");
         }
         // Two under way in a crash, of which one is over; and a line of a time when requests had one line each.
-        let (mut ledger, _) = Ledger::open(run.path()).expect("a ledger");
+        let (mut ledger, _) = open(run.path()).expect("a ledger");
         let [first, _] = [8, 9].map(|input| ledger.begin(Tokens { input, output: 1 }).expect("a line"));
         ledger.end(first, Tokens { input: 4, output: 4 }).expect("a line");
         let file = OpenOptions::new().append(true).open(run.path().join(NAME));
         file.and_then(|mut file| file.write_all(b"{\"input\":5,\"output\":6}\n")).expect("a file");
-        let (mut ledger, before) = Ledger::open(run.path()).expect("a ledger");
+        let (mut ledger, before) = open(run.path()).expect("a ledger");
         let ended =
             [Tokens { input: 4, output: 4 }, Tokens { input: 5, output: 6 }, Tokens { input: 9, output: 1 }];
         assert_eq!(before[spent.len()..], ended);
         assert!(ledger.begin(Tokens::default()).expect("a line") > first + 1);
         std::fs::write(run.path().join(NAME), "{}\n").expect("a file");
-        let error = Ledger::open(run.path()).expect_err("damage").to_string();
+        let error = open(run.path()).expect_err("damage").to_string();
         assert!(error.contains("spending.jsonl") && error.contains("missing field"), "{error}");
     }
 }

@@ -21,6 +21,7 @@ use cache::Cache;
 use client::Client;
 pub use error::{OpenAiError, RequestError};
 pub use key::ApiKey;
+use opid_lm::storage::Storage;
 use round::{Asking, Round, lock};
 
 use super::analyzer::{Analyses, Analysis, Analyzer, AnalyzerError, Answer, StepContext, StopError};
@@ -73,7 +74,7 @@ struct Asker {
 
 impl OpenAi {
     /// An analyzer with the settings of a recipe and the key of the environment. Its budget counts what was spent
-    /// for the run in the folder `run` before; without one it starts anew.
+    /// for the run in the folder `run` before; without one it starts anew. What it keeps is written through `storage`.
     ///
     /// # Errors
     /// The key is missing where it is needed, or no header can hold it; or what was spent cannot be read.
@@ -81,8 +82,9 @@ impl OpenAi {
         settings: &recipe::OpenAi,
         max_step_skills: usize,
         run: Option<&Path>,
+        storage: Arc<dyn Storage>,
     ) -> Result<Self, OpenAiError> {
-        OpenAi::with_key(settings, max_step_skills, run, ApiKey::from_environment()?)
+        OpenAi::with_key(settings, max_step_skills, run, storage, ApiKey::from_environment()?)
     }
 
     /// The same with a given key.
@@ -93,11 +95,12 @@ impl OpenAi {
         settings: &recipe::OpenAi,
         max_step_skills: usize,
         run: Option<&Path>,
+        storage: Arc<dyn Storage>,
         key: ApiKey,
     ) -> Result<Self, OpenAiError> {
         let asker = Asker {
-            client: Client::new(settings, run, key)?,
-            cache: Cache::new(settings),
+            client: Client::new(settings, run, storage.clone(), key)?,
+            cache: Cache::new(settings, storage),
             inquiry: Inquiry::new(max_step_skills, settings.max_trajectory_characters),
             corrections: settings.corrections,
         };
