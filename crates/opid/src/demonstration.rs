@@ -129,11 +129,11 @@ pub fn tokenize(
     if !dialogue.lists_admissible() {
         t.turns.iter_mut().for_each(|turn| turn.admissible = None);
     }
-    for i in 0..t.turns.len() {
+    for (i, reply) in replies.iter().enumerate() {
         let prompt = dialogue.prompt(Scene { episode_skill: skill, ..Scene::of(t, i) })?;
         let turn = &mut t.turns[i];
         (turn.prompt, turn.cut) = (prompt.tokens, prompt.cut);
-        turn.response = dialogue.response(&replies[i])?;
+        turn.response = dialogue.response(reply)?;
     }
     Ok(())
 }

@@ -88,7 +88,7 @@ fn teach(
         observe(Event::WarmStart(progress));
         log(folder, &progress)
     };
-    course.finish(&mut folder, tasks, &warm.stages, recipe, control, "sft", progress)?;
+    course.finish(&mut folder, tasks, recipe, control, "sft", progress)?;
     let Course { pupil, dialogue, text } = course;
     let model = pupil.model;
     let snapshot = Snapshot {

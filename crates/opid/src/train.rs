@@ -199,13 +199,11 @@ fn begin(
     // After everything that can be wrong with the recipe, before anything that takes long.
     let mut folder = RunFolder::begin(path, recipe, control.storage.clone())?;
     observe(course.policy());
-    if let Some(warm) = &recipe.warm_start {
-        let progress = &mut |_: &mut RunFolder, p| {
-            observe(Event::WarmStart(p));
-            Ok(())
-        };
-        course.finish(&mut folder, &tasks, &warm.stages, recipe, control, "train", progress)?;
-    }
+    let progress = &mut |_: &mut RunFolder, p| {
+        observe(Event::WarmStart(p));
+        Ok(())
+    };
+    course.finish(&mut folder, &tasks, recipe, control, "train", progress)?;
     let mut run = Run {
         recipe,
         tasks,

@@ -11,7 +11,7 @@ use opid_lm::checkpoint::{StoredDtype, TextFiles};
 use super::{Progress, Pupil, train};
 use crate::dialogue::Dialogue;
 use crate::policy::{Start, open_policy};
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::Recipe;
 use crate::run::{RunError, RunFolder, Snapshot, unfinished};
 use crate::tasks::Tasks;
 use crate::train::{Control, Event, TrainError};
@@ -52,7 +52,7 @@ impl Course {
         Event::Policy { parameters: model.len(), vocabulary, taught: standing.updates }
     }
 
-    /// Goes through what is left of the stages; `observe` is shown every update. If a stop is asked for, what was learnt is
+    /// Goes through what is left of the recipe's stages; `observe` is shown every update. If a stop is asked for, what was learnt is
     /// kept, and the error says so; with `command` it goes on.
     ///
     /// # Errors
@@ -61,12 +61,12 @@ impl Course {
         &mut self,
         folder: &mut RunFolder,
         tasks: &Tasks,
-        stages: &[Stage],
         recipe: &Recipe,
         control: &Control,
         command: &'static str,
         observe: &mut dyn FnMut(&mut RunFolder, Progress) -> Result<(), RunError>,
     ) -> Result<(), TrainError> {
+        let Some(stages) = recipe.warm_start.as_ref().map(|warm| &warm.stages[..]) else { return Ok(()) };
         let (mut written, text, mut failed) = (Instant::now(), self.text.clone(), None);
         let mut step = |progress: Progress, pupil: &Pupil| -> Result<ControlFlow<()>, RunError> {
             observe(folder, progress)?;
