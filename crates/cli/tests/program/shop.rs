@@ -136,6 +136,7 @@ fn recipes_for_shopping_and_searching_resolve() {
         ("webshop-tiny", "products = 1000"),
         ("webshop-qwen2.5-3b", "max_turns = 15"),
         ("search-tiny", "retriever = \"bm25\""),
+        ("search-worlds", "worlds = 256"),
         ("search-qwen2.5-3b", "retriever = \"http\""),
     ] {
         let result = opid(&recipes, &["config", &format!("{name}.toml")]);
