@@ -59,8 +59,7 @@ impl Shopper {
                     }
                     Some(at) if at > page => button("next >"),
                     Some(at) if at < page => button("< prev"),
-                    // As the page shows it: capital letters are accepted, and easier to copy.
-                    Some(_) => button(&task.catalogue().product(wanted).asin),
+                    Some(_) => button(&task.catalogue().product(wanted).asin.to_lowercase()),
                 }
             }
             Place::Leaf(_) => button("< prev"),

@@ -29,7 +29,6 @@ enum Page {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Listed {
-    /// As the page shows it; what is clicked on may be in small letters.
     asin: String,
     title: String,
     price: f64,
@@ -77,7 +76,7 @@ impl Page {
         if parts.iter().any(|part| part.starts_with("Page ") && part.contains("(Total results: ")) {
             let from = parts.iter().position(|part| *part == "Next >")? + 1;
             let listed = parts[from..].chunks_exact(3).map(|product| Listed {
-                asin: product[0].to_owned(),
+                asin: product[0].to_lowercase(),
                 title: product[1].to_lowercase(),
                 price: dollars(product[2]).unwrap_or_default(),
             });
@@ -251,7 +250,7 @@ impl Visit {
     fn judge_click(&self, name: &str) -> Option<Fault> {
         match &self.page {
             Page::Results(listed) => {
-                let opened = listed.iter().find(|product| product.asin.eq_ignore_ascii_case(name))?;
+                let opened = listed.iter().find(|product| product.asin == name)?;
                 let best = self.best(listed).and_then(|best| self.fit(best));
                 (self.fit(opened) < best).then_some(Fault::Unfit)
             }
@@ -277,7 +276,7 @@ impl Visit {
         let name = action.strip_prefix("click[").and_then(|name| name.strip_suffix(']')).unwrap_or_default();
         match &self.page {
             Page::Results(listed) => {
-                if let Some(product) = listed.iter().find(|product| product.asin.eq_ignore_ascii_case(name)) {
+                if let Some(product) = listed.iter().find(|product| product.asin == name) {
                     self.open = Some(product.clone());
                     self.chosen.clear();
                 }
@@ -310,15 +309,14 @@ pub(super) fn analyze(goal: &str, won: bool, steps: &[Step], most: usize) -> Ana
             Some(fault) => {
                 faults.push(fault);
                 // Advice to do what was done would contradict the verdict.
-                if let Some(better) = better.filter(|better| !is_same(better, action)) {
+                if let Some(better) = better.filter(|better| better != action) {
                     ranked.push((rank(Some(fault), won), number, better));
                 }
             }
-            None => {
-                if let Some(better) = better.filter(|better| is_same(better, action) && visit.is_decisive()) {
-                    ranked.push((rank(None, won), number, better));
-                }
+            None if better.as_deref() == Some(action) && visit.is_decisive() => {
+                ranked.push((rank(None, won), number, action.to_owned()));
             }
+            None => {}
         }
         visit.read(action, &step.after);
     }
@@ -329,11 +327,6 @@ pub(super) fn analyze(goal: &str, won: bool, steps: &[Step], most: usize) -> Ana
     let episode_skill = if won { plan(&visit.request) } else { reminders(&faults, bought) };
     let summary = fault::summary(won, &format!("{} steps", steps.len()), &faults, Fault::name);
     Analysis { summary, episode_skill, step_skills }
-}
-
-/// Whether two actions do the same: letters may be large or small.
-fn is_same(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
 }
 
 /// The order in which steps get skills: mistakes that cost the purchase, then decisive steps of a success, then waste;
@@ -416,7 +409,7 @@ mod tests {
             skills(&analysis),
             [
                 (0, "do: search[slim fit machine wash men's jeans]"),
-                (1, "do: click[B02]"),
+                (1, "do: click[b02]"),
                 (2, "do: click[blue]"),
                 (3, "do: click[32]"),
                 (4, "do: click[buy now]"),
@@ -451,7 +444,7 @@ mod tests {
         let advice = skills(&analysis);
         for expected in [
             (0, "do: search[slim fit machine wash men's jeans]"),
-            (3, "do: click[B02]"),
+            (3, "do: click[b02]"),
             (4, "do: click[< prev]"),
             (7, "do: click[blue]"),
             (8, "do: click[blue]"),
@@ -491,10 +484,7 @@ mod tests {
                     let command = skill.strip_prefix(DO).unwrap();
                     let listed = t.turns[*step].admissible.as_ref().unwrap();
                     let is_search = command.starts_with("search[") && listed[0].starts_with("search[");
-                    assert!(
-                        is_search || listed.iter().any(|c| is_same(c, command)),
-                        "{command} not in {listed:?}"
-                    );
+                    assert!(is_search || listed.iter().any(|c| c == command), "{command} not in {listed:?}");
                 }
             }
             assert!(lost > 5 && advised > 100, "{lost} lost, {advised} advised");
