@@ -20,7 +20,6 @@ const LICENCES: [&str; 14] = [
     "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
-    "MPL-2.0",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
