@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Licences that may be passed on with a program under Apache-2.0.
-const LICENCES: [&str; 14] = [
+const LICENCES: [&str; 13] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",

@@ -32,7 +32,13 @@ impl Recipe {
         for change in changes {
             apply(&mut table, change)?;
         }
-        let changed = toml::to_string(&with_preset(table)).map_err(|e| malformed(e.to_string()))?;
+        let table = with_preset(table);
+        if let Some(key) = not_a_number(&Value::Table(table.clone())) {
+            return Err(malformed(format!(
+                "{key} is nan, which is no number: give one, or leave the key out"
+            )));
+        }
+        let changed = toml::to_string(&table).map_err(|e| malformed(e.to_string()))?;
         let origin = if changes.is_empty() { origin } else { "--set".to_owned() };
         let mut recipe = Recipe::parse(&changed, &origin)?;
         if recipe.skill.analyzer == AnalyzerName::OpenAi {
@@ -293,6 +299,22 @@ fn apply(table: &mut Table, change: &str) -> Result<(), RecipeError> {
     Ok(())
 }
 
+/// The first key whose value is `nan`: it would pass for any size, and make everything it is used in `nan`.
+fn not_a_number(value: &Value) -> Option<String> {
+    let inside = |key: &str, value: &Value| match not_a_number(value)? {
+        rest if rest.is_empty() => Some(key.to_owned()),
+        rest => Some(format!("{key}.{rest}")),
+    };
+    match value {
+        Value::Float(number) => number.is_nan().then(String::new),
+        Value::Array(values) => {
+            values.iter().enumerate().find_map(|(number, value)| inside(&number.to_string(), value))
+        }
+        Value::Table(table) => table.iter().find_map(|(key, value)| inside(key, value)),
+        _ => None,
+    }
+}
+
 /// What was said, and where nothing was, what the algorithm named sets elsewhere.
 fn with_preset(mut said: Table) -> Table {
     let named = said.entry("algorithm").or_insert_with(|| Value::Table(Table::new()));
@@ -378,7 +400,7 @@ mod tests {
             ("prompt={ layout = \"window\", max_tokens = 0 }", "at least one token"),
             ("skill.analyzer=replay", "opid analyze --record"),
             ("skill={ analyzer = \"policy\", policy = { temperature = -1.0 } }", "0 (greedy)"),
-            ("skill={ analyzer = \"policy\", policy = { temperature = nan } }", "0 (greedy)"),
+            ("skill={ analyzer = \"policy\", policy = { temperature = nan } }", "skill.policy.temperature is nan"),
             ("skill={ analyzer = \"policy\", policy = { max_reply_tokens = 0 } }", "at least 1"),
             ("skill={ analyzer = \"policy\", policy = { concurrency = 0 } }", "at least 1"),
             ("skill={ analyzer = \"policy\", policy = { max_trajectory_characters = 9 } }", "at least 2000"),
@@ -391,6 +413,13 @@ mod tests {
             ("skill.schedule.start_step=0", "count from 1"),
             ("skill.schedule={ start_step = 5, stop_step = 4 }", "no step has skills"),
             ("skill.schedule.start_step=1000", "behind the last training step"),
+            ("reward.score=-1", "0 or more"),
+            ("loss.kl=nan", "loss.kl is nan"),
+            ("evaluation.temperatures=[1.0, nan]", "evaluation.temperatures.1 is nan"),
+            (
+                "warm_start.stages=[{ updates = 1, learning_rate = nan }]",
+                "warm_start.stages.0.learning_rate is nan",
+            ),
         ] {
             let error = set(&[change]).unwrap_err().to_string();
             assert!(error.contains(says), "{change}: {error}");
