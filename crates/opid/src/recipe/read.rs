@@ -400,7 +400,10 @@ mod tests {
             ("prompt={ layout = \"window\", max_tokens = 0 }", "at least one token"),
             ("skill.analyzer=replay", "opid analyze --record"),
             ("skill={ analyzer = \"policy\", policy = { temperature = -1.0 } }", "0 (greedy)"),
-            ("skill={ analyzer = \"policy\", policy = { temperature = nan } }", "skill.policy.temperature is nan"),
+            (
+                "skill={ analyzer = \"policy\", policy = { temperature = nan } }",
+                "skill.policy.temperature is nan",
+            ),
             ("skill={ analyzer = \"policy\", policy = { max_reply_tokens = 0 } }", "at least 1"),
             ("skill={ analyzer = \"policy\", policy = { concurrency = 0 } }", "at least 1"),
             ("skill={ analyzer = \"policy\", policy = { max_trajectory_characters = 9 } }", "at least 2000"),
