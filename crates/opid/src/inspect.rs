@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::log::Log;
 use crate::record::{stored_file, stored_steps};
-use crate::run::{RunError, RunFolder, begun, check, io, kept_updates};
+use crate::run::{RunError, RunFolder, begun, check, io, unfinished};
 
 /// A folder, looked into.
 #[derive(Clone, Debug, Serialize)]
@@ -106,8 +106,7 @@ fn inspect_run(path: &Path) -> Result<Inspection, RunError> {
         Log::default()
     });
     let checkpoints = path.join("checkpoints");
-    let steps = if checkpoints.is_dir() { begun(&checkpoints)? } else { Vec::new() };
-    let models: Vec<ModelFacts> = steps
+    let models: Vec<ModelFacts> = begun(&checkpoints)?
         .into_iter()
         .map(|step| {
             let success = log.evaluations_after(step).map(|e| e.report.overall.success).collect();
@@ -117,7 +116,7 @@ fn inspect_run(path: &Path) -> Result<Inspection, RunError> {
     let broken = |model: &ModelFacts| Some(format!("{}: {}", model.path.display(), model.fault.as_ref()?));
     faults.extend(models.iter().filter_map(broken));
     let saved = models.iter().filter(|model| model.fault.is_none()).filter_map(|model| model.step).max();
-    let taught = kept_updates(path)?;
+    let taught = unfinished(path)?.map(|kept| kept.standing.updates);
     if saved.is_none() && taught.is_none() {
         faults.push("no checkpoint is whole".to_owned());
     }

@@ -20,8 +20,8 @@ mod checkpoint;
 mod error;
 
 pub use checkpoint::{
-    Checkpoint, Fault, Snapshot, Unfinished, begun, check, exact_model, has_checkpoint, kept_updates,
-    last_checkpoint, prune, start_of, unfinished,
+    Checkpoint, Fault, Snapshot, Unfinished, begun, check, exact_model, has_checkpoint, last_checkpoint,
+    optimizer_in, prune, start_of, unfinished,
 };
 pub(crate) use error::advice;
 pub use error::{RunError, io};

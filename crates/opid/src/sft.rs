@@ -63,8 +63,7 @@ pub fn resume(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Trained, TrainError> {
     let warm = recipe.warm_start.as_ref().ok_or(TrainError::NoStages)?;
-    let checkpoints = path.join("checkpoints");
-    let finished = checkpoints.is_dir() && !begun(&checkpoints)?.is_empty();
+    let finished = !begun(&path.join("checkpoints"))?.is_empty();
     let kept = if finished { None } else { Course::kept(path, recipe)? };
     let course = kept.ok_or_else(|| TrainError::NothingKept { run: path.to_owned(), finished })?;
     let Standing { updates, .. } = course.pupil.standing;

@@ -237,8 +237,7 @@ pub fn resume(
     observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome, TrainError> {
     // Where one was finished once, and is damaged, nothing is written over it.
-    let checkpoints = path.join("checkpoints");
-    if !checkpoints.is_dir() || begun(&checkpoints)?.is_empty() {
+    if begun(&path.join("checkpoints"))?.is_empty() {
         return begin(recipe, path, control, observe);
     }
     let tasks = Tasks::open(&recipe.environment, recipe.seed)?;

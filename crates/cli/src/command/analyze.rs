@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::ensure;
-use opid::recipe::{AnalyzerName, Recipe};
+use opid::recipe::AnalyzerName;
 use opid::record::{stored, stored_steps};
 use opid::run::locate;
 use opid::skill::analyzer::{self, Analyses, Analysis, AnalyzerError, StepContext};
@@ -14,7 +14,7 @@ use opid_lm::storage::Disk;
 use serde_json::{Value, json};
 
 use super::json_lines::JsonLines;
-use super::print;
+use super::{print, recipe_of};
 use crate::display::{causes, usage};
 
 /// Options of `analyze`.
@@ -41,12 +41,10 @@ pub struct Args {
 
 /// Analyzes step after step, and shows each before the next.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let config = args.run.join("config.toml");
-    ensure!(config.is_file(), "{} is not a run: it has no config.toml", args.run.display());
     let mut changes: Vec<String> =
         args.analyzer.iter().map(|name| format!("skill.analyzer={name:?}")).collect();
     changes.extend(args.changes.iter().cloned());
-    let mut recipe = Recipe::read(Some(&config), &changes)?;
+    let mut recipe = recipe_of(&args.run, &changes)?;
     if recipe.skill.analyzer == AnalyzerName::Policy && recipe.skill.policy.model.is_empty() {
         recipe.skill.policy.model = locate(&args.run)?.folder.display().to_string();
     }

@@ -26,7 +26,6 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use clap::Subcommand;
 use opid::recipe::{Recipe, RecipeError};
-use opid::run::RunFolder;
 
 /// A recipe as the command line names it.
 #[derive(clap::Args)]
@@ -128,10 +127,11 @@ fn parse_range(text: &str) -> Result<(usize, usize), String> {
     numbers.ok_or_else(|| "write two whole numbers with a comma, for example 6,9".to_owned())
 }
 
-/// The recipe of a run that is there.
-fn recipe_of(run: &Path) -> anyhow::Result<Recipe> {
-    ensure!(run.join("config.toml").is_file(), "{} is not a run: it has no config.toml", run.display());
-    Ok(RunFolder::recipe(run)?)
+/// The recipe of a run that is there, with `key=value` changes.
+fn recipe_of(run: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
+    let config = run.join("config.toml");
+    ensure!(config.is_file(), "{} is not a run: it has no config.toml", run.display());
+    Ok(Recipe::read(Some(&config), changes)?)
 }
 
 /// `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3`, ... that does not exist.

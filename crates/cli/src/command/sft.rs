@@ -32,7 +32,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut display = Display::new();
     let observe = &mut |event: Event<'_>| display.show(event);
     let trained = match &args.resume {
-        Some(folder) => sft::resume(&recipe_of(folder)?, folder, &control, observe)?,
+        Some(folder) => sft::resume(&recipe_of(folder, &[])?, folder, &control, observe)?,
         None => {
             let recipe = args.recipe.read()?;
             let folder = args.run.unwrap_or_else(|| free_folder(&format!("{}-sft", recipe.name)));

@@ -27,7 +27,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let control = Control { interrupt: signal::catch()?, ..Control::default() };
     let mut display = Display::new();
     let (recipe, folder) = match &args.resume {
-        Some(folder) => (recipe_of(folder)?, folder.clone()),
+        Some(folder) => (recipe_of(folder, &[])?, folder.clone()),
         None => {
             let recipe = args.recipe.read()?;
             let folder = args.run.unwrap_or_else(|| free_folder(&recipe.name));

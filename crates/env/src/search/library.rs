@@ -220,8 +220,8 @@ fn puzzles(config: &SearchConfig, continents: &[Continent; 2]) -> [(&'static str
     [(trained, only(train)), (seen, only(held)), (unseen, only(named(1).collect()))]
 }
 
-/// Writes the first made-up world into a folder as files that [`Questions::open`] and others read: `corpus.jsonl` with its
-/// pages, and its questions as `SPLIT.jsonl` in `questions`. Returns the numbers of pages and of questions.
+/// Writes the first made-up world into a folder as files that [`Questions::open`] and others read: `corpus.jsonl` with
+/// its pages, and its questions as `SPLIT.jsonl` in `questions`. Returns the numbers of pages and of questions.
 ///
 /// # Errors
 /// A file cannot be written.

@@ -13,7 +13,7 @@ use super::plan::{Cell, Plan, Start};
 use crate::evaluate::Way;
 use crate::log::Log;
 use crate::recipe::{Recipe, WarmStart};
-use crate::run::{RunError, RunFolder, has_checkpoint, io, kept_updates};
+use crate::run::{RunError, RunFolder, has_checkpoint, io, unfinished};
 use crate::train::{Evaluated, TrainError, check_skill_gain};
 
 /// An experiment's folder that cannot be used.
@@ -185,7 +185,7 @@ impl Folder {
             if self.is_made(start)? {
                 continue;
             }
-            if kept_updates(&run)?.is_some() {
+            if unfinished(&run)?.is_some() {
                 jobs.push(Job::new(&start.name, &["sft".as_ref(), "--resume".as_ref(), run.as_ref()], &run));
             } else {
                 remove(&run)?;

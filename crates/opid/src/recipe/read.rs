@@ -32,8 +32,8 @@ impl Recipe {
         for change in changes {
             apply(&mut table, change)?;
         }
-        let table = with_preset(table);
-        if let Some(key) = not_a_number(&Value::Table(table.clone())) {
+        let table = Value::Table(with_preset(table));
+        if let Some(key) = not_a_number(&table) {
             return Err(malformed(format!(
                 "{key} is nan, which is no number: give one, or leave the key out"
             )));

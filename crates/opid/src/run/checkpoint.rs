@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RunError, WARM_START, io};
 use crate::digest;
-use crate::warm_start::{self, Pupil, Standing};
+use crate::warm_start::Standing;
 
 /// What a checkpoint says about itself; the last file written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -217,14 +217,22 @@ pub fn last_checkpoint(
 ) -> Result<Checkpoint, RunError> {
     let Last { step, folder, passed_over } = last_complete(run)?;
     let model = exact_model(&folder, precision)?;
-    let moments = folder.join(MOMENTS);
-    let optimizer = match moments.exists() {
-        true => Some(AdamW::load(&moments, model.len(), config)?),
-        false => None,
-    };
+    let optimizer = optimizer_in(&folder, model.len(), config)?;
     let average = folder.join(AVERAGE);
     let average = average.is_dir().then(|| Model::open(&average, precision)).transpose()?;
     Ok(Checkpoint { step, model, optimizer, average, passed_over })
+}
+
+/// The optimizer of a checkpoint, for a model of `len` parameters; absent where none has stepped.
+///
+/// # Errors
+/// It cannot be read, or does not fit.
+pub fn optimizer_in(checkpoint: &Path, len: usize, config: AdamWConfig) -> Result<Option<AdamW>, RunError> {
+    let moments = checkpoint.join(MOMENTS);
+    match moments.exists() {
+        true => Ok(Some(AdamW::load(&moments, len, config)?)),
+        false => Ok(None),
+    }
 }
 
 /// The model of a checkpoint, with the weights it had in training.
@@ -266,8 +274,7 @@ pub(super) fn last_complete(run: &Path) -> Result<Last, RunError> {
 /// Finds the last complete checkpoint in a folder that may be missing.
 fn last_in(checkpoints: &Path) -> Result<Option<Last>, RunError> {
     let mut passed_over = Vec::new();
-    let steps = if checkpoints.is_dir() { begun(checkpoints)? } else { Vec::new() };
-    for step in steps.into_iter().rev() {
+    for step in begun(checkpoints)?.into_iter().rev() {
         let folder = folder_of(checkpoints, step);
         match check(&folder) {
             Ok(_) => return Ok(Some(Last { step, folder, passed_over })),
@@ -280,35 +287,22 @@ fn last_in(checkpoints: &Path) -> Result<Option<Last>, RunError> {
 /// A warm start that was stopped.
 #[derive(Debug)]
 pub struct Unfinished {
-    /// What is kept of it, a Hugging Face folder.
+    /// What is kept of it: a Hugging Face folder, with the optimizer.
     pub folder: PathBuf,
-    /// The policy, and how far it is.
-    pub pupil: Pupil,
-}
-
-/// Updates of a warm start that a run keeps because it was stopped, if it keeps some.
-///
-/// # Errors
-/// A folder cannot be read.
-pub fn kept_updates(run: &Path) -> Result<Option<u64>, RunError> {
-    Ok(last_in(&run.join(WARM_START))?.map(|last| last.step))
+    /// How far it is.
+    pub standing: Standing,
 }
 
 /// What a run keeps of a warm start that was stopped, if it does.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn unfinished(run: &Path, precision: Precision) -> Result<Option<Unfinished>, RunError> {
+pub fn unfinished(run: &Path) -> Result<Option<Unfinished>, RunError> {
     let Some(Last { folder, .. }) = last_in(&run.join(WARM_START))? else { return Ok(None) };
     let path = folder.join(STANDING);
     let standing = serde_json::from_slice(&io("read", &path, fs::read(&path))?);
-    let standing: Standing = io("read", &path, standing.map_err(Into::into))?;
-    let (model, moments) = (Model::open(&folder, precision)?, folder.join(MOMENTS));
-    let optimizer = match moments.exists() {
-        true => Some(Arc::new(AdamW::load(&moments, model.len(), warm_start::optimizer())?)),
-        false => None,
-    };
-    Ok(Some(Unfinished { folder, pupil: Pupil { model: Arc::new(model), optimizer, standing } }))
+    let standing = io("read", &path, standing.map_err(Into::into))?;
+    Ok(Some(Unfinished { folder, standing }))
 }
 
 /// Whether a run can be continued: it has a complete checkpoint.
@@ -316,12 +310,15 @@ pub fn has_checkpoint(run: &Path) -> bool {
     last_complete(run).is_ok()
 }
 
-/// Steps of all folders of checkpoints, whole or not, in order.
+/// Steps of all folders of checkpoints, whole or not, in order; none where there is no folder for them.
 ///
 /// # Errors
 /// The folder cannot be read.
 pub fn begun(checkpoints: &Path) -> Result<Vec<u64>, RunError> {
     let mut steps = Vec::new();
+    if !checkpoints.is_dir() {
+        return Ok(steps);
+    }
     for entry in io("read", checkpoints, fs::read_dir(checkpoints))? {
         let path = io("read", checkpoints, entry)?.path();
         steps.extend(path.file_name().and_then(|n| n.to_str()?.strip_prefix("step_")?.parse::<u64>().ok()));

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use opid_lm::checkpoint::{StoredDtype, TextFiles};
 
-use super::{Progress, Pupil, train};
+use super::{Progress, Pupil, optimizer, train};
 use crate::dialogue::Dialogue;
 use crate::policy::{Start, open_policy};
 use crate::recipe::Recipe;
-use crate::run::{RunError, RunFolder, Snapshot, unfinished};
+use crate::run::{RunError, RunFolder, Snapshot, Unfinished, optimizer_in, unfinished};
 use crate::tasks::Tasks;
 use crate::train::{Control, Event, TrainError};
 
@@ -40,9 +40,10 @@ impl Course {
     /// # Errors
     /// What is kept cannot be read.
     pub fn kept(run: &Path, recipe: &Recipe) -> Result<Option<Self>, TrainError> {
-        let Some(kept) = unfinished(run, recipe.policy.precision)? else { return Ok(None) };
-        let Start { dialogue, text, .. } = open_policy(&kept.folder, recipe)?;
-        Ok(Some(Course { pupil: kept.pupil, dialogue, text: Arc::new(text) }))
+        let Some(Unfinished { folder, standing }) = unfinished(run)? else { return Ok(None) };
+        let course = Course::new(open_policy(&folder, recipe)?);
+        let optimizer = optimizer_in(&folder, course.pupil.model.len(), optimizer())?.map(Arc::new);
+        Ok(Some(Course { pupil: Pupil { optimizer, standing, ..course.pupil }, ..course }))
     }
 
     /// What is told of the policy first.
@@ -52,8 +53,8 @@ impl Course {
         Event::Policy { parameters: model.len(), vocabulary, taught: standing.updates }
     }
 
-    /// Goes through what is left of the recipe's stages; `observe` is shown every update. If a stop is asked for, what was learnt is
-    /// kept, and the error says so; with `command` it goes on.
+    /// Goes through what is left of the recipe's stages; `observe` is shown every update. If a stop is asked for, what was
+    /// learnt is kept, and the error says so; with `command` it goes on.
     ///
     /// # Errors
     /// That stop; or the tasks cannot be had, a prompt fails, or a file cannot be written.
