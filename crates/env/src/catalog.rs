@@ -75,6 +75,10 @@ pub trait TaskSource: Send + Sync {
     fn splits(&self) -> Vec<&str>;
     /// The fixed phrases of the environment's texts, for training a tokenizer.
     fn phrases(&self) -> Vec<&'static str>;
+    /// Names of things that all tasks share, where there are many of them: none can be told from its parts.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Opens an environment.
@@ -186,6 +190,10 @@ impl TaskSource for Shop {
 
     fn phrases(&self) -> Vec<&'static str> {
         webshop::PHRASES.to_vec()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.catalogue().products().iter().map(|product| product.asin.to_string()).collect()
     }
 }
 

@@ -58,6 +58,11 @@ pub trait Episode: Send {
     fn admits(&self, action: &str) -> bool {
         self.admissible().iter().any(|command| command == action)
     }
+    /// An admissible command, spelt as the observation spells what it names; experts and noise say commands that way, for
+    /// a name can be copied from where it was read only as it stands there.
+    fn as_shown(&self, command: &str) -> String {
+        command.to_owned()
+    }
     /// What the step of an action would look up. Whoever runs many episodes may look up all of theirs together, and
     /// [`supply`](Self::supply) each with its own before its step; a step without does so itself.
     fn lookup(&self, _action: &str) -> Option<Lookup> {

@@ -10,7 +10,7 @@ use opid_lm::kernels::tile::Precision;
 use opid_lm::model::Model;
 use opid_lm::optimizer::{AdamW, AdamWConfig};
 use opid_lm::storage::Disk;
-use opid_lm::tokenizer::{Spaces, Tokenizer};
+use opid_lm::tokenizer::{Tokenizer, Vocabulary};
 
 use crate::{Row, in_folder, text};
 
@@ -46,13 +46,8 @@ fn texts_of_model() -> &'static TextFiles {
     static TEXTS: OnceLock<TextFiles> = OnceLock::new();
     TEXTS.get_or_init(|| {
         let words = ["go to drawer 1", "open drawer 1", "take mug 1 from drawer 1"].map(str::to_owned);
-        let tokenizer = Tokenizer::train(
-            words.into_iter().cycle().take(30),
-            300,
-            &[],
-            &["<|end|>", "<action>"],
-            Spaces::Joined,
-        );
+        let vocabulary = Vocabulary { size: 300, special: &["<|end|>", "<action>"], ..Vocabulary::default() };
+        let tokenizer = Tokenizer::train(words.into_iter().cycle().take(30), &vocabulary);
         let json = tokenizer.and_then(|tokenizer| tokenizer.to_json()).expect("a tokenizer");
         TextFiles::new(json, ChatTemplate::compact().source().to_owned(), "<|end|>", 64)
     })

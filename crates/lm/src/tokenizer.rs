@@ -1,6 +1,7 @@
 //! Text to token ids and back, and training of small byte-level vocabularies.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,27 @@ pub enum Spaces {
     /// Nowhere: a word has the same tokens wherever it stands, after a space, a tag or a bracket, so that words can be
     /// copied which were never seen before. A capital letter begins a word (`LowArrow` is two). For environments whose names have no end.
     Apart,
+    /// To the word before them, unless a phrase begins with them. What stands between marks, as a value does in
+    /// `size: x large, and` or `click[x large]`, has the same tokens wherever it stands, half as many as with spaces
+    /// apart, and each but the last tells the next: it can be copied token by token. Capital letters as in `Apart`.
+    Trailing,
+}
+
+/// A vocabulary that is to be trained.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vocabulary<'a> {
+    /// Its tokens, all counted: the 256 bytes, the merges, the names and the special tokens. A small corpus may give
+    /// fewer.
+    pub size: usize,
+    /// Each is one word for the merges and so can become a single token; longer phrases win.
+    pub phrases: &'a [String],
+    /// Each is a single token, however rare it is, wherever it stands by itself.
+    pub names: &'a [String],
+    /// They get the last ids, in this order: those written `<|name|>` are special (left out of decoded text on request),
+    /// others, such as `<action>`, are single tokens that decoding always keeps.
+    pub special: &'a [&'a str],
+    /// Where spaces go.
+    pub spaces: Spaces,
 }
 
 /// A Hugging Face tokenizer (`tokenizer.json`).
@@ -104,35 +126,39 @@ impl Tokenizer {
     }
 
     /// Trains a byte-level BPE vocabulary; the same texts give a byte-identical tokenizer.
-    ///
-    /// `vocab_size` counts everything: the 256 bytes, the merges and `special_tokens`; a small
-    /// corpus may give fewer. Each of `phrases` is one word for the merges and so can become a
-    /// single token; longer phrases win. `special_tokens` get the last ids, in the given order:
-    /// those written `<|name|>` are special (left out of decoded text on request), others, such as
-    /// `<action>`, are single tokens that decoding always keeps.
     pub fn train(
         texts: impl Iterator<Item = String> + Send,
-        vocab_size: usize,
-        phrases: &[String],
-        special_tokens: &[&str],
-        spaces: Spaces,
+        vocabulary: &Vocabulary<'_>,
     ) -> Result<Tokenizer, TokenizerError> {
         let fail = |reason: String| TokenizerError::Train { reason };
         let wrap = |error: tokenizers::Error| TokenizerError::Train { reason: error.to_string() };
-        let distinct: HashSet<&str> = special_tokens.iter().copied().collect();
-        if distinct.len() != special_tokens.len() || distinct.contains("") {
+        let Vocabulary { size, phrases, special, spaces, .. } = *vocabulary;
+        let distinct: HashSet<&str> = special.iter().copied().collect();
+        if distinct.len() != special.len() || distinct.contains("") {
             return Err(fail("special tokens must be distinct and not empty".to_owned()));
         }
-        let smallest = 256 + special_tokens.len();
-        if vocab_size < smallest {
+        let names: BTreeSet<&str> =
+            vocabulary.names.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+        let (whole, least) = (names.len(), 256 + names.len() + special.len());
+        if size < least {
+            let names = if whole == 0 { String::new() } else { format!(", {whole} names") };
             return Err(fail(format!(
-                "vocab_size {vocab_size} has no room for 256 bytes and {} special tokens; give at least {smallest}",
-                special_tokens.len()
+                "vocab_size {size} has no room for 256 bytes{names} and {} special tokens; give at least {least}",
+                special.len()
             )));
         }
-        let words = SplitPattern::Regex(word_pattern(phrases, spaces));
-        let split = Split::new(words, SplitDelimiterBehavior::Isolated, false).map_err(wrap)?;
+        let split = |pattern: String, behavior| {
+            let split = Split::new(SplitPattern::Regex(pattern), behavior, false).map_err(wrap)?;
+            Ok(PreTokenizerWrapper::Split(split))
+        };
         let bytes = ByteLevel::new(false, true, false);
+        let named = name_pattern(&names);
+        let words = word_pattern(phrases, spaces);
+        let mut steps = vec![split(words.clone(), SplitDelimiterBehavior::Isolated)?, bytes.into()];
+        if let Some(named) = &named {
+            // Merges are for what is spelt.
+            steps.insert(0, split(named.clone(), SplitDelimiterBehavior::Removed)?);
+        }
         let mut trained: TokenizerImpl<
             BPE,
             NormalizerWrapper,
@@ -140,25 +166,23 @@ impl Tokenizer {
             ByteLevel,
             DecoderWrapper,
         > = TokenizerImpl::new(BPE::default());
-        trained
-            .with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(vec![
-                PreTokenizerWrapper::Split(split),
-                PreTokenizerWrapper::ByteLevel(bytes),
-            ]))))
-            .with_decoder(Some(DecoderWrapper::ByteLevel(bytes)));
+        trained.with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(steps))));
         let mut trainer = BpeTrainer::builder()
             .show_progress(false)
-            .vocab_size(vocab_size - special_tokens.len())
+            .vocab_size(size - special.len() - whole)
             // A pair seen once teaches nothing about other texts.
             .min_frequency(2)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
         trained.train(&mut trainer, texts).map_err(wrap)?;
-        let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(trained.get_model().clone()));
+        let model = with_names(trained.get_model(), &names, bytes).map_err(wrap)?;
+        let words = named.map_or(words.clone(), |named| format!("{named}|{words}"));
+        let steps = vec![split(words, SplitDelimiterBehavior::Isolated)?, bytes.into()];
+        let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(model));
         inner
-            .with_pre_tokenizer(trained.get_pre_tokenizer().cloned())
-            .with_decoder(trained.get_decoder().cloned());
-        for token in special_tokens {
+            .with_pre_tokenizer(Some(PreTokenizerWrapper::Sequence(Sequence::new(steps))))
+            .with_decoder(Some(DecoderWrapper::ByteLevel(bytes)));
+        for token in special {
             if inner.token_to_id(token).is_some() {
                 return Err(fail(format!(
                     "the special token {token:?} is also an ordinary word of the texts"
@@ -281,27 +305,81 @@ fn word_pattern(phrases: &[String], spaces: Spaces) -> String {
     sorted.dedup();
     let mut pattern = String::new();
     if !sorted.is_empty() {
-        let alternatives: Vec<String> = sorted.into_iter().map(phrase_pattern).collect();
+        let alternatives: Vec<String> = sorted.iter().copied().map(phrase_pattern).collect();
         let before = if spaces == Spaces::Joined { " ?" } else { "" };
         pattern.push_str(&format!("{before}(?:{})|", alternatives.join("|")));
     }
-    pattern.push_str(match spaces {
-        Spaces::Joined => r" ?[A-Za-z]+ [0-9]+| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]|\s+(?!\S)|\s+",
-        Spaces::Apart => r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\sA-Za-z0-9]|\s+",
-    });
+    match spaces {
+        Spaces::Joined => {
+            pattern.push_str(r" ?[A-Za-z]+ [0-9]+| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]|\s+(?!\S)|\s+");
+        }
+        Spaces::Apart => pattern.push_str(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\sA-Za-z0-9]|\s+"),
+        Spaces::Trailing => {
+            let spaced: Vec<String> = sorted
+                .iter()
+                .filter(|phrase| phrase.starts_with(' '))
+                .map(|phrase| literal(phrase))
+                .collect();
+            let not_of_a_phrase = match spaced.is_empty() {
+                true => String::new(),
+                false => format!("(?!{})", spaced.join("|")),
+            };
+            let words = "[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\\sA-Za-z0-9]";
+            pattern.push_str(&format!(r"(?:{words})(?:{not_of_a_phrase} )?|\s+"));
+        }
+    }
     pattern
 }
 
-/// A phrase as a regular expression that does not end inside a longer word or number.
-fn phrase_pattern(phrase: &str) -> String {
+/// The regular expression of the names, longer ones first; nothing without names.
+fn name_pattern(names: &BTreeSet<&str>) -> Option<String> {
+    let mut sorted: Vec<&str> = names.iter().copied().collect();
+    sorted.sort_by_key(|name| Reverse(name.len()));
+    let alternatives: Vec<String> = sorted.into_iter().map(literal).collect();
+    // One condition behind all of them: they are matched together, however many.
+    let one = format!("(?:{})(?![A-Za-z0-9])", alternatives.join("|"));
+    // A space before a name is not part of it.
+    (!alternatives.is_empty()).then(|| format!("(?<![A-Za-z0-9]){one}| (?={one})"))
+}
+
+/// A model with a further token for each name, which no merge leads to: it is taken where it is a whole word.
+fn with_names(model: &BPE, names: &BTreeSet<&str>, bytes: ByteLevel) -> tokenizers::Result<BPE> {
+    if names.is_empty() {
+        return Ok(model.clone());
+    }
+    let mut json = serde_json::to_value(model)?;
+    json["ignore_merges"] = true.into();
+    let mut next = model.get_vocab_size();
+    for name in names {
+        let mut word = PreTokenizedString::from(*name);
+        bytes.pre_tokenize(&mut word)?;
+        let parts = word.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+        let spelt: String = parts.into_iter().map(|(part, ..)| part).collect();
+        if json["vocab"].get(&spelt).is_none() {
+            json["vocab"][spelt] = next.into();
+            next += 1;
+        }
+    }
+    // Not from the value: the library wants borrowed text.
+    Ok(serde_json::from_str(&json.to_string())?)
+}
+
+/// A text as a regular expression.
+fn literal(text: &str) -> String {
     let mut pattern = String::new();
-    for character in phrase.chars() {
+    for character in text.chars() {
         // Not `<` and `>`: escaped, they mean the edges of a word.
         if r"\.+*?()|[]{}^$".contains(character) {
             pattern.push('\\');
         }
         pattern.push(character);
     }
+    pattern
+}
+
+/// A phrase as a regular expression that does not end inside a longer word or number.
+fn phrase_pattern(phrase: &str) -> String {
+    let mut pattern = literal(phrase);
     match phrase.chars().last() {
         Some(last) if last.is_ascii_alphabetic() => pattern.push_str("(?![A-Za-z])"),
         Some(last) if last.is_ascii_digit() => pattern.push_str("(?![0-9])"),

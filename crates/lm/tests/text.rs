@@ -6,7 +6,7 @@ use opid_lm::config::{Family, ModelConfig};
 use opid_lm::error::LoadError;
 use opid_lm::parameters::{Parameters, Tensor};
 use opid_lm::storage::Disk;
-use opid_lm::tokenizer::{Spaces, Tokenizer};
+use opid_lm::tokenizer::{Spaces, Tokenizer, Vocabulary};
 use serde_json::{Map, Value, json};
 
 const SPECIAL: [&str; 6] = ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<action>", "</action>"];
@@ -26,7 +26,8 @@ fn corpus() -> impl Iterator<Item = String> + Send {
 
 fn trained() -> Tokenizer {
     let phrases = ["You arrive at", ", and a", ", a", "go to"].map(str::to_owned);
-    Tokenizer::train(corpus(), 512, &phrases, &SPECIAL, Spaces::Joined).unwrap()
+    let vocabulary = Vocabulary { size: 512, phrases: &phrases, special: &SPECIAL, ..Vocabulary::default() };
+    Tokenizer::train(corpus(), &vocabulary).unwrap()
 }
 
 #[test]
@@ -48,7 +49,15 @@ fn phrases_become_single_tokens_and_do_not_cut_words() {
 
 #[test]
 fn with_spaces_apart_a_word_has_the_same_tokens_everywhere() {
-    let tokenizer = Tokenizer::train(corpus(), 512, &[", a".to_owned()], &SPECIAL, Spaces::Apart).unwrap();
+    let phrases = [", a".to_owned()];
+    let vocabulary = Vocabulary {
+        size: 512,
+        phrases: &phrases,
+        special: &SPECIAL,
+        spaces: Spaces::Apart,
+        ..Vocabulary::default()
+    };
+    let tokenizer = Tokenizer::train(corpus(), &vocabulary).unwrap();
     for word in ["drawer", "Corinden", "1734"] {
         let alone = tokenizer.encode(word).unwrap();
         for (before, after) in
@@ -63,7 +72,11 @@ fn with_spaces_apart_a_word_has_the_same_tokens_everywhere() {
 
 #[test]
 fn any_text_survives_and_tags_stay() {
-    let apart = Tokenizer::train(corpus(), 512, &[], &SPECIAL, Spaces::Apart).unwrap();
+    let apart = Tokenizer::train(
+        corpus(),
+        &Vocabulary { size: 512, special: &SPECIAL, spaces: Spaces::Apart, ..Vocabulary::default() },
+    )
+    .unwrap();
     for tokenizer in [trained(), apart] {
         survives(&tokenizer);
     }
@@ -91,7 +104,75 @@ fn survives(tokenizer: &Tokenizer) {
 #[test]
 fn impossible_vocabularies_are_refused() {
     for (size, special) in [(200, vec!["<|end|>"]), (300, vec!["<a>", "<a>"]), (300, vec![""])] {
-        assert!(Tokenizer::train(corpus(), size, &[], &special, Spaces::Joined).is_err());
+        let vocabulary = Vocabulary { size, special: &special, ..Vocabulary::default() };
+        assert!(Tokenizer::train(corpus(), &vocabulary).is_err());
+    }
+    let names: Vec<String> = (0..50).map(|number| format!("B0{number}")).collect();
+    let vocabulary = Vocabulary { size: 300, names: &names, special: &["<a>"], ..Vocabulary::default() };
+    let error = Tokenizer::train(corpus(), &vocabulary).err().expect("no room").to_string();
+    assert!(error.contains("50 names") && error.contains("at least 307"), "{error}");
+}
+
+#[test]
+fn with_spaces_trailing_what_stands_between_marks_has_the_same_tokens_everywhere() {
+    let phrases = [" [SEP] ", "click["].map(str::to_owned);
+    let vocabulary = Vocabulary {
+        size: 512,
+        phrases: &phrases,
+        special: &SPECIAL,
+        spaces: Spaces::Trailing,
+        ..Vocabulary::default()
+    };
+    let value = "You arrive at 3";
+    let texts =
+        [" [SEP] ", "size: ", "click[", ", and ", "]"].map(|mark| format!("{mark}{value}{mark}{mark}"));
+    let tokenizer =
+        Tokenizer::train(corpus().chain(texts.iter().cloned().cycle().take(50)), &vocabulary).unwrap();
+    let ids = tokenizer.encode(value).unwrap();
+    assert_eq!(ids.len(), 4);
+    for text in &texts {
+        let all = tokenizer.encode(text).unwrap();
+        assert!(all.windows(ids.len()).any(|part| part == ids), "{text}");
+        assert_eq!(tokenizer.decode(&all, true).unwrap(), *text);
+    }
+    for text in ["  two  spaces  ", "ends with one ", "LowArrow, ALL CAPS", "a\n b\t\u{e9} x-large 12.50"] {
+        assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap(), true).unwrap(), text);
+    }
+}
+
+#[test]
+fn names_are_tokens_wherever_they_stand_by_themselves() {
+    let names = ["B09X", "B09", "B09X1", "two words", "é(+)"].map(str::to_owned);
+    for spaces in [Spaces::Joined, Spaces::Apart, Spaces::Trailing] {
+        // One of them is in the texts, often.
+        let texts = corpus().chain(std::iter::repeat_n("look at B09X".to_owned(), 9));
+        let vocabulary =
+            Vocabulary { size: 400, names: &names, special: &SPECIAL, spaces, ..Vocabulary::default() };
+        let tokenizer = Tokenizer::train(texts, &vocabulary).unwrap();
+        let id = |name: &str| tokenizer.token_id(name).map(|id| vec![id]);
+        for name in ["B09X", "B09", "B09X1"] {
+            assert_eq!(tokenizer.encode(name).unwrap(), id(name).unwrap());
+        }
+        assert!(id("B09X") > id("B09") && tokenizer.vocab_size() <= 400);
+        for (text, whole) in [
+            ("go[B09X]", true),
+            ("B09X, two words.", true),
+            ("to B09X", true),
+            ("to B09X1", false),
+            ("xB09X", false),
+            ("B09Xtra", false),
+        ] {
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(ids.contains(&id("B09X").unwrap()[0]), whole, "{text}");
+            assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
+        }
+        for name in ["two words", "é(+)"] {
+            assert_eq!(tokenizer.encode(name).unwrap().len(), 1, "{name}");
+        }
+        let again = Tokenizer::from_json(tokenizer.to_json().unwrap().as_bytes()).unwrap();
+        assert_eq!(again.encode("to B09X1, B09").unwrap(), tokenizer.encode("to B09X1, B09").unwrap());
+        let json = tokenizer.to_json().unwrap();
+        assert_eq!(json, again.to_json().unwrap());
     }
 }
 

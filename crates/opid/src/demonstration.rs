@@ -41,6 +41,8 @@ pub struct Demonstration {
     pub replies: Vec<Reply>,
     /// What a faultless expert would have said at each turn.
     pub labels: Vec<Reply>,
+    /// What could have been said at each turn, as the observation spells it.
+    pub commands: Vec<Vec<String>>,
 }
 
 /// How an expert is disturbed.
@@ -77,18 +79,20 @@ pub fn play(
     let mut expert = episode.expert(draw.bits(), noise.slips);
     let mut sure = episode.expert(draw.bits(), Slips::default());
     let mut trajectory = Trajectory::begin(task.as_ref(), 0, 0, Layout::default());
-    let (mut replies, mut labels) = (Vec::new(), Vec::new());
+    let (mut replies, mut labels, mut commands) = (Vec::new(), Vec::new(), Vec::new());
     let mut observation = episode.observation().to_owned();
     for _ in 0..max_turns {
         labels.push(Reply::of(sure.as_mut(), episode.as_ref()));
         let admissible = episode.admissible();
+        let shown: Vec<String> = admissible.iter().map(|command| episode.as_shown(command)).collect();
         let mut reply = Reply::of(expert.as_mut(), episode.as_ref());
         let refused = trajectory.turns.last().filter(|t| !t.valid);
         if let Some(last) = refused.filter(|_| draw.chance(noise.repeat)) {
             reply = Reply::bare(&last.action);
         } else if draw.chance(noise.chance) {
-            reply = draw.pick(&admissible).map_or(reply, Reply::bare);
+            reply = draw.pick(&shown).map_or(reply, Reply::bare);
         }
+        commands.push(shown);
         replies.push(reply.clone());
         let Reply { command, .. } = reply;
         let valid = episode.admits(&command);
@@ -112,7 +116,7 @@ pub fn play(
         }
     }
     trajectory.last_observation = observation;
-    Ok(Demonstration { trajectory, replies, labels })
+    Ok(Demonstration { trajectory, replies, labels, commands })
 }
 
 /// Fills in the tokens of an expert's episode and of its `replies`, with a skill in its history or without.

@@ -8,7 +8,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use opid_env::environment::{Slips, Task};
+use opid_env::environment::Slips;
 use opid_env::random::Draw;
 use opid_lm::chat::ChatTemplate;
 use opid_lm::config::{Family, ModelConfig};
@@ -16,22 +16,24 @@ use opid_lm::graph::Workspace;
 use opid_lm::kernels::head::{TokenGrad, TokenStats};
 use opid_lm::model::Model;
 use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
-use opid_lm::tokenizer::{Tokenizer, TokenizerError};
+use opid_lm::tokenizer::{Tokenizer, TokenizerError, Vocabulary};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Grammar;
-use crate::demonstration::{Demonstration, LookupError, Noise, Reply, play, tokenize};
+use crate::demonstration::{LookupError, Noise, play};
 use crate::dialogue::{Dialogue, DialogueError};
-use crate::layout::{Layout, in_common, window};
-use crate::packing::{Pack, Packer};
+use crate::layout::window;
 use crate::prompt::{PromptError, Prompts, Scene};
 use crate::recipe::{Recipe, Stage, WarmStart};
 use crate::skill::{hindsight, phrases};
 use crate::tasks::{Tasks, TasksError};
-use crate::trajectory::Trajectory;
+use lesson::Lesson;
 
+mod copying;
 pub(crate) mod course;
+mod imitation;
+mod lesson;
 
 /// Tokens of a vocabulary made here that are not text.
 const SPECIAL: [&str; 6] = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<think>", "</think>"];
@@ -44,6 +46,7 @@ const GRAD_CLIP: f64 = 1.0;
 const TOKENIZER: u64 = 101;
 const WEIGHTS: u64 = 102;
 const STAGES: u64 = 103;
+const COPYING: u64 = 104;
 
 /// A warm start that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -168,13 +171,15 @@ pub fn train_tokenizer(
     let special = [&SPECIAL, tags].concat();
     // Tags are tokens of their own, wherever a text shows some.
     let plain = |text: String| tags.iter().fold(text, |text, tag| text.replace(tag, " "));
-    Ok(Tokenizer::train(
-        texts.into_iter().flatten().map(plain),
-        warm.vocab_size,
-        &fixed,
-        &special,
-        warm.spaces,
-    )?)
+    let names = if warm.whole_names { tasks.source().names() } else { Vec::new() };
+    let vocabulary = Vocabulary {
+        size: warm.vocab_size,
+        phrases: &fixed,
+        names: &names,
+        special: &special,
+        spaces: warm.spaces,
+    };
+    Ok(Tokenizer::train(texts.into_iter().flatten().map(plain), &vocabulary)?)
 }
 
 /// A new model with random weights for a vocabulary.
@@ -204,25 +209,6 @@ pub fn chat_template() -> ChatTemplate {
     ChatTemplate::compact()
 }
 
-/// One training example.
-struct Example {
-    /// The episode that was played.
-    trajectory: Trajectory,
-    /// Whether the response of each turn is trained on (else it is only history).
-    imitated: Vec<bool>,
-    /// Other responses to train on, as branches.
-    branches: Vec<Branch>,
-    /// Prompts that were too long and lost some tokens.
-    truncated_prompts: usize,
-}
-
-/// A response to a turn that the episode did not continue with.
-struct Branch {
-    turn: usize,
-    prompt: Vec<u32>,
-    response: Vec<u32>,
-}
-
 /// How the optimizer of a stage is set.
 pub(crate) fn optimizer() -> AdamWConfig {
     AdamWConfig { beta2: 0.99, ..AdamWConfig::default() }
@@ -247,25 +233,29 @@ pub fn train(
     for (number, stage) in stages.iter().enumerate() {
         let done = pupil.standing.updates.saturating_sub(before).min(stage.updates);
         before += stage.updates;
-        first += done as usize * stage.episodes;
+        first += done as usize * stage.tasks();
         if done == 0 {
             pupil.optimizer = None;
             pupil.standing.truncated_prompts = 0;
         }
         for update in done..stage.updates {
-            let batch = tasks.training(&recipe.environment.split, first, stage.episodes)?;
-            let examples: Vec<Example> = batch
-                .par_iter()
-                .enumerate()
-                .map(|(i, task)| {
-                    example(task, stage, dialogue, recipe, [recipe.seed, STAGES, (first + i) as u64])
-                })
-                .collect::<Result<_, _>>()?;
-            first += stage.episodes;
+            let Lesson { packs, weights } = match stage.copying {
+                0 => {
+                    let batch = tasks.training(&recipe.environment.split, first, stage.episodes)?;
+                    let (lesson, truncated) = imitation::lesson(&batch, first, stage, dialogue, recipe)?;
+                    pupil.standing.truncated_prompts += truncated;
+                    first += stage.episodes;
+                    lesson
+                }
+                length => {
+                    let vocabulary = pupil.model.config.vocab_size;
+                    let alphabet = copying::alphabet(vocabulary, update as f64 / stage.updates as f64);
+                    let keys = [recipe.seed, COPYING, pupil.standing.updates];
+                    let budget = recipe.optimizer.micro_batch_tokens;
+                    copying::lesson(stage.episodes, length, alphabet, budget, keys)
+                }
+            };
             let standing = &mut pupil.standing;
-            standing.truncated_prompts += examples.iter().map(|e| e.truncated_prompts).sum::<usize>();
-            let (packs, weights) =
-                pack(&examples, stage.observation_weight, recipe.optimizer.micro_batch_tokens);
             let total: f64 = weights.iter().sum();
             grad.fill(0.0);
             let (mut loss, mut responses, mut tokens, mut finite) = (0.0, 0usize, 0, true);
@@ -320,106 +310,4 @@ pub fn train(
         }
     }
     Ok(ControlFlow::Continue(()))
-}
-
-/// Makes the example of one task from a disturbed expert's episode.
-///
-/// With probability `episode_skills` the history holds a skill (the workflow of a faultless success, or
-/// the lesson of the disturbed failure itself), and every turn is answered as a faultless expert
-/// would: the policy under a skill must know what to do in the states that errors lead to, for that is
-/// where its opinion is asked later. Without a skill, disturbed commands are learnt as they are if the
-/// stage imitates noise; some turns are also answered as a step skill says.
-fn example(
-    task: &Arc<dyn Task>,
-    stage: &Stage,
-    dialogue: &Dialogue,
-    recipe: &Recipe,
-    keys: [u64; 3],
-) -> Result<Example, WarmStartError> {
-    let max_turns = recipe.environment.max_turns;
-    let mut draw = Draw::new(&[keys[0], keys[1], keys[2], 1]);
-    let Demonstration { mut trajectory, replies, labels } = play(task, stage.noise.into(), max_turns, keys)?;
-    let skill = match draw.chance(stage.episode_skills) {
-        false => None,
-        true => {
-            let source = match draw.chance(0.5) && !trajectory.won {
-                true => &trajectory,
-                false => &play(task, Noise::default(), max_turns, keys)?.trajectory,
-            };
-            hindsight::read(source, recipe.skill.max_step_skills).ok().map(|a| a.episode_skill)
-        }
-    };
-    let commands: Vec<Vec<String>> =
-        trajectory.turns.iter().map(|t| t.admissible.clone().unwrap_or_default()).collect();
-    tokenize(&mut trajectory, &replies, skill.as_deref(), dialogue)?;
-    let mut truncated_prompts = trajectory.turns.iter().filter(|t| t.cut > 0).count();
-    let mut imitated = Vec::new();
-    let mut branches = Vec::new();
-    let hinted = stage.step_skills / max_turns as f64;
-    for (turn, (record, label)) in trajectory.turns.iter().zip(&labels).enumerate() {
-        let right = (stage.imitate_noise && skill.is_none()) || record.action == label.command;
-        imitated.push(right);
-        if !right {
-            branches.push(Branch {
-                turn,
-                prompt: record.prompt.clone(),
-                response: dialogue.response(label)?,
-            });
-        }
-        if skill.is_some() || !draw.chance(hinted) {
-            continue;
-        }
-        // Now and then an arbitrary command, so that the hint itself must be read.
-        let reply = match draw.chance(0.25) {
-            true => draw.pick(&commands[turn]).map_or_else(|| label.clone(), Reply::bare),
-            false => label.clone(),
-        };
-        let hint = format!("{}{}", phrases::DO, dialogue.grammar().words(&reply.command));
-        let prompt = dialogue.prompt(Scene { step_skill: Some(&hint), ..Scene::of(&trajectory, turn) })?;
-        truncated_prompts += usize::from(prompt.cut > 0);
-        branches.push(Branch { turn, prompt: prompt.tokens, response: dialogue.response(&reply)? });
-    }
-    Ok(Example { trajectory, imitated, branches, truncated_prompts })
-}
-
-/// Tree batches of examples, and the weight of each target.
-fn pack(examples: &[Example], observation_weight: f64, budget: usize) -> (Vec<Pack>, Vec<f64>) {
-    let mut packer = Packer::new(budget);
-    let mut weights = Vec::new();
-    let mut score = |packer: &mut Packer, node, tokens: &[u32], weight: f64| {
-        let first = weights.len();
-        weights.resize(first + tokens.len(), weight);
-        packer.score(node, tokens, first..first + tokens.len())
-    };
-    for example in examples {
-        packer.end_tree();
-        let mut node = packer.start();
-        let mut before: &[u32] = &[];
-        for (i, turn) in example.trajectory.turns.iter().enumerate() {
-            // Of a window, what the prompt before began with has been learnt there.
-            let mut known = 0;
-            if example.trajectory.layout == Layout::Window {
-                node = packer.start();
-                known = in_common(&turn.prompt, before).max(1);
-                before = &turn.prompt;
-            }
-            for branch in example.branches.iter().filter(|b| b.turn == i) {
-                let prompt = packer.extend(node, &branch.prompt);
-                score(&mut packer, prompt, &branch.response, 1.0);
-            }
-            node = if i == 0 || observation_weight == 0.0 {
-                packer.extend(node, &turn.prompt)
-            } else {
-                let (old, new) = turn.prompt.split_at(known);
-                let node = packer.extend(node, old);
-                score(&mut packer, node, new, observation_weight)
-            };
-            node = if example.imitated[i] {
-                score(&mut packer, node, &turn.response, 1.0)
-            } else {
-                packer.extend(node, &turn.response)
-            };
-        }
-    }
-    (packer.finish(), weights)
 }

@@ -83,13 +83,14 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use opid_lm::tokenizer::Spaces;
+    use opid_lm::tokenizer::Vocabulary;
 
     use super::*;
 
     fn tokenizer() -> Tokenizer {
         let corpus = ["one two three", "stop here"].map(str::to_owned);
-        Tokenizer::train(corpus.into_iter(), 280, &[], &[], Spaces::Joined).expect("a tokenizer")
+        Tokenizer::train(corpus.into_iter(), &Vocabulary { size: 280, ..Vocabulary::default() })
+            .expect("a tokenizer")
     }
 
     /// The text of tokens one by one, and whether it was stopped.

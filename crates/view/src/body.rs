@@ -217,7 +217,7 @@ fn beginning(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use opid_lm::tokenizer::Spaces;
+    use opid_lm::tokenizer::Vocabulary;
 
     use super::*;
 
@@ -245,7 +245,8 @@ mod tests {
         let corpus = ["look around the room", "take mug 1"].map(str::to_owned);
         let text = "take \u{1f600} näh mug";
         let tokenizer =
-            Tokenizer::train(corpus.into_iter(), 300, &[], &[], Spaces::Joined).expect("a tokenizer");
+            Tokenizer::train(corpus.into_iter(), &Vocabulary { size: 300, ..Vocabulary::default() })
+                .expect("a tokenizer");
         let tokens = tokenizer.encode(text).expect("tokens");
         let pieces = pieces(&tokenizer, &tokens);
         assert_eq!(pieces.len(), tokens.len());

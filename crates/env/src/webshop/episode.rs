@@ -205,6 +205,16 @@ impl Episode for ShopEpisode {
         }
     }
 
+    fn as_shown(&self, command: &str) -> String {
+        if self.visit.place() != Place::Results {
+            return command.to_owned();
+        }
+        // Numbers of products, in capital letters.
+        let numbers = self.visit.listed().iter().map(|product| &self.task.catalogue.product(*product).asin);
+        let mut clicks = numbers.map(|asin| format!("click[{asin}]"));
+        clicks.find(|click| click.to_lowercase() == command).unwrap_or_else(|| command.to_owned())
+    }
+
     fn step(&mut self, action: &str) -> Step {
         self.advance(action);
         let score = self.receipt.as_ref().map_or(0.0, |receipt| receipt.reward.total);

@@ -23,6 +23,8 @@ pub(super) struct Shopper {
     forgetful: bool,
     /// The words of the instruction did not find the product.
     searched: bool,
+    /// What the last action goes by.
+    reason: String,
 }
 
 impl Shopper {
@@ -30,18 +32,20 @@ impl Shopper {
     pub(super) fn new(seed: u64, slips: Slips) -> Self {
         let mut draw = Draw::new(&[seed]);
         let forgetful = draw.chance(slips.forget);
-        Self { draw, slips, forgetful, searched: false }
+        Self { draw, slips, forgetful, searched: false, reason: String::new() }
     }
 
-    /// The right thing to do.
-    fn next(&mut self, episode: &ShopEpisode) -> String {
+    /// The right thing to do, and the words of the instruction that it goes by.
+    fn next(&mut self, episode: &ShopEpisode) -> (String, String) {
         let (task, visit) = (episode.task(), episode.visit());
         let wanted = task.product();
         let button = |name: &str| format!("click[{name}]");
-        match visit.place() {
+        let request = Request::parse(visit.instruction());
+        let mut reason = String::new();
+        let action = match visit.place() {
             Place::Search => {
                 let words = match self.searched {
-                    false => Request::parse(visit.instruction()).words,
+                    false => request.words,
                     true => task.catalogue().product(wanted).title.to_lowercase().replace(['[', ']'], " "),
                 };
                 format!("search[{}]", if words.is_empty() { "product" } else { &words })
@@ -59,7 +63,7 @@ impl Shopper {
                     }
                     Some(at) if at > page => button("next >"),
                     Some(at) if at < page => button("< prev"),
-                    Some(_) => button(&task.catalogue().product(wanted).asin.to_lowercase()),
+                    Some(_) => button(&task.catalogue().product(wanted).asin),
                 }
             }
             Place::Leaf(_) => button("< prev"),
@@ -75,9 +79,12 @@ impl Shopper {
                         && !value.contains('[')
                         && clickables.iter().any(|name| **name == **value)
                 });
+                let said = request.options.iter().find(|(_, value)| Some(value.as_str()) == missing);
+                reason = said.map(|(name, value)| format!("{name}: {value}")).unwrap_or_default();
                 button(missing.unwrap_or("buy now"))
             }
-        }
+        };
+        (action, reason)
     }
 
     /// Something that leads away from the aim.
@@ -86,7 +93,7 @@ impl Shopper {
             episode.admissible().into_iter().filter(|c| c != "click[buy now]").collect();
         match episode.visit().place() {
             Place::Search => None,
-            _ => self.draw.pick(&commands).cloned(),
+            _ => self.draw.pick(&commands).map(|command| episode.as_shown(command)),
         }
     }
 }
@@ -94,7 +101,8 @@ impl Shopper {
 impl Expert for Shopper {
     fn act(&mut self, episode: &dyn Episode) -> String {
         let Some(episode) = episode.as_any().downcast_ref::<ShopEpisode>() else { return String::new() };
-        let right = self.next(episode);
+        let (right, reason) = self.next(episode);
+        self.reason.clear();
         if self.draw.chance(self.slips.invalid) {
             // What the instruction names cannot be clicked before its product is open.
             let options = Request::parse(episode.visit().instruction()).options;
@@ -105,9 +113,14 @@ impl Expert for Shopper {
             Place::Results | Place::Search => self.slips.revisit,
             Place::Item | Place::Leaf(_) => self.slips.wander,
         };
-        match self.draw.chance(chance) {
-            true => self.stray(episode).unwrap_or(right),
-            false => right,
-        }
+        let astray = self.draw.chance(chance).then(|| self.stray(episode)).flatten();
+        astray.unwrap_or_else(|| {
+            self.reason = reason;
+            right
+        })
+    }
+
+    fn reason(&self) -> &str {
+        &self.reason
     }
 }

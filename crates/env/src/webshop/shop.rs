@@ -238,7 +238,7 @@ impl Shop {
 }
 
 /// Fixed words of the shop's pages and of what an agent says there, for training a tokenizer.
-pub const PHRASES: [&str; 22] = [
+pub const PHRASES: [&str; 21] = [
     "Search",
     "Back to Search",
     " [SEP] ",
@@ -258,7 +258,6 @@ pub const PHRASES: [&str; 22] = [
     "click[back to search]",
     "click[next >]",
     "click[< prev]",
-    "click[b0",
     "Find me ",
     ", and price lower than ",
 ];

@@ -244,6 +244,7 @@ impl Default for WarmStart {
         WarmStart {
             vocab_size: 768,
             spaces: Spaces::Joined,
+            whole_names: false,
             hidden_size: 128,
             intermediate_size: 384,
             layers: 3,
@@ -262,6 +263,7 @@ impl Default for Stage {
         Stage {
             updates: 1000,
             episodes: 8,
+            copying: 0,
             learning_rate: 3e-3,
             warmup: 100,
             observation_weight: 0.1,

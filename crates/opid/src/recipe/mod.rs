@@ -327,6 +327,9 @@ pub struct WarmStart {
     /// Where spaces go in it: `joined` to the word behind them (short texts; for environments with few names), or
     /// `apart` (a word has the same tokens wherever it stands; for environments whose names have no end).
     pub spaces: Spaces,
+    /// Whether each of the names that the environment has in great but fixed number (in a shop the numbers of its
+    /// products, such as `B09QQP3356`) is one token, learnt by heart, or spelt like any other word.
+    pub whole_names: bool,
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Width of the gated feed-forward layer.
@@ -351,7 +354,14 @@ pub struct WarmStart {
 impl WarmStart {
     /// Number of tasks of the training split that the stages play.
     pub fn tasks(&self) -> usize {
-        self.stages.iter().map(|stage| stage.updates as usize * stage.episodes).sum()
+        self.stages.iter().map(|stage| stage.updates as usize * stage.tasks()).sum()
+    }
+}
+
+impl Stage {
+    /// Number of tasks that an update plays.
+    pub fn tasks(&self) -> usize {
+        if self.copying == 0 { self.episodes } else { 0 }
     }
 }
 
@@ -361,8 +371,10 @@ impl WarmStart {
 pub struct Stage {
     /// Parameter updates.
     pub updates: u64,
-    /// Episodes per update.
+    /// Episodes per update, or other examples.
     pub episodes: usize,
+    /// Above 0, the examples are no episodes: up to so many random tokens, and the same once more, to practise copying.
+    pub copying: usize,
     /// Peak learning rate; rises over `warmup` updates, then falls to zero along a line.
     pub learning_rate: f64,
     /// Updates over which the learning rate rises.

@@ -9,16 +9,19 @@
 //! transcript those after the first turn, which holds the task. A turn that has no such room is left out
 //! and counted.
 //!
-//! Episodes are laid out in their order, and a batch is scored as soon as it is full, while the skills of later
-//! episodes may still be awaited.
+//! Episodes are laid out in their order, about a batch of them at a time, and a batch is scored as soon as it is full,
+//! while the skills of later episodes may still be awaited.
+
+use std::collections::HashMap;
 
 use opid_lm::batch::Node;
 use opid_lm::graph::Workspace;
 use opid_lm::model::Model;
+use rayon::prelude::*;
 
 use super::hindsight::Analysis;
 use super::route::Route;
-use crate::dialogue::{Dialogue, DialogueError};
+use crate::dialogue::{Dialogue, DialogueError, Prompt};
 use crate::layout::Layout;
 use crate::packing::{Pack, Packer, Row};
 use crate::passage::Block;
@@ -100,39 +103,74 @@ impl Rescorer<'_> {
         }
         let mut packer = Packer::new(self.micro_batch_tokens);
         let mut group = None;
-        let mut first = 0;
-        while first < rows.len() {
-            let t = &trajectories[rows[first].trajectory];
-            let end = first + t.turns.len();
-            if group != Some(t.group) {
-                packer.end_tree();
-                group = Some(t.group);
+        let mut rest = rows;
+        while !rest.is_empty() {
+            // A batch of episodes, so that their messages can be made at once.
+            let (mut batch, mut tokens) = (Vec::new(), 0);
+            while tokens < self.micro_batch_tokens
+                && let Some(row) = rest.first()
+            {
+                let t = &trajectories[row.trajectory];
+                let (own, later) = rest.split_at(t.turns.len());
+                batch.push((t, own, skills(row.trajectory)?));
+                tokens += t.turns.iter().map(|turn| turn.prompt.len() + turn.response.len()).sum::<usize>();
+                rest = later;
             }
-            let own = &rows[first..end];
-            packer.start();
-            if self.plain {
-                add_plain(&mut packer, t, own, 2 * total);
-            }
-            if let Some(Routed { analysis, routes }) = &skills(rows[first].trajectory)? {
-                let played = Played { t, rows: own, routes, analysis };
-                match t.layout {
-                    Layout::Transcript => {
-                        let mut long = self.add_step_branches(&mut packer, &mut result, &played)?;
-                        long.extend(self.add_episode_branch(&mut packer, &mut result, &played)?);
-                        self.add_shortened(&mut packer, &mut result, &played, &long)?;
-                    }
-                    Layout::Window => self.add_windows(&mut packer, &mut result, &played)?,
+            let messages: Vec<Messages> = batch
+                .par_iter()
+                .map(|(t, _, routed)| {
+                    routed.as_ref().map_or_else(|| Ok(Messages::new()), |routed| self.messages(t, routed))
+                })
+                .collect::<Result<_, DialogueError>>()?;
+            for ((t, own, routed), messages) in batch.iter().zip(&messages) {
+                if group != Some(t.group) {
+                    packer.end_tree();
+                    group = Some(t.group);
                 }
-            }
-            first = end;
-            for pack in packer.full() {
-                self.score_pack(workspace, &pack, &mut result);
+                packer.start();
+                if self.plain {
+                    add_plain(&mut packer, t, own, 2 * total);
+                }
+                if let Some(routed) = routed {
+                    let played = Played { t, rows: own, routed, messages };
+                    match t.layout {
+                        Layout::Transcript => {
+                            let mut long = self.add_step_branches(&mut packer, &mut result, &played);
+                            long.extend(self.add_episode_branch(&mut packer, &mut result, &played));
+                            self.add_shortened(&mut packer, &mut result, &played, &long)?;
+                        }
+                        Layout::Window => self.add_windows(&mut packer, &mut result, &played),
+                    }
+                }
+                for pack in packer.full() {
+                    self.score_pack(workspace, &pack, &mut result);
+                }
             }
         }
         for pack in packer.finish() {
             self.score_pack(workspace, &pack, &mut result);
         }
         Ok(result)
+    }
+
+    /// The messages with skills that an episode's turns are scored after.
+    fn messages(&self, t: &Trajectory, routed: &Routed) -> Result<Messages, DialogueError> {
+        let in_transcript = t.layout.is_transcript();
+        let opening = in_transcript && routed.routes.iter().any(|route| route.episode);
+        let kinds = routed.routes.iter().enumerate().flat_map(|(turn, route)| {
+            let of_episode = if in_transcript { turn == 0 && opening } else { route.episode };
+            let kinds = [(Block::Episode, of_episode), (Block::Step, route.step)];
+            kinds.into_iter().filter(|(_, wanted)| *wanted).map(move |(kind, _)| (turn, kind))
+        });
+        let message = |(turn, kind)| {
+            let scene = routed.scene(t, turn, kind);
+            let prompt = match t.layout {
+                Layout::Transcript => Some(self.dialogue.prompt(scene)?),
+                Layout::Window => self.dialogue.prompt_with_skill(scene)?,
+            };
+            Ok(prompt.map(|prompt| ((turn, kind), prompt)))
+        };
+        kinds.filter_map(|key| message(key).transpose()).collect()
     }
 
     fn score_pack(&self, workspace: &mut Workspace, pack: &Pack, result: &mut SkillScores) {
@@ -161,18 +199,18 @@ impl Rescorer<'_> {
         packer: &mut Packer,
         result: &mut SkillScores,
         played: &Played<'_>,
-    ) -> Result<Vec<(usize, Block)>, DialogueError> {
-        let Played { t, routes, .. } = *played;
-        let Some(last) = routes.iter().rposition(|r| r.episode) else { return Ok(Vec::new()) };
-        let opening = self.dialogue.prompt(played.scene(0, Block::Episode))?.tokens;
+    ) -> Vec<(usize, Block)> {
+        let (t, routes) = (played.t, &played.routed.routes);
+        let Some(last) = routes.iter().rposition(|r| r.episode) else { return Vec::new() };
+        let opening = &played.messages[&(0, Block::Episode)].tokens;
         let mut length = 0;
         let mut node = packer.again();
         for (i, turn) in t.turns[..=last].iter().enumerate() {
-            let prompt = if i == 0 { &opening } else { &turn.prompt };
+            let prompt = if i == 0 { opening } else { &turn.prompt };
             length += prompt.len() + turn.response.len();
             if length > self.max_context {
                 let long = (i..=last).filter(|&i| routes[i].episode);
-                return Ok(long.map(|i| (i, Block::Episode)).collect());
+                return long.map(|i| (i, Block::Episode)).collect();
             }
             node = packer.extend(node, prompt);
             node = if routes[i].episode {
@@ -181,7 +219,7 @@ impl Rescorer<'_> {
                 packer.extend(node, &turn.response)
             };
         }
-        Ok(Vec::new())
+        Vec::new()
     }
 
     /// A branch for every row routed to a step skill. Returns the rows whose history is too long.
@@ -190,17 +228,17 @@ impl Rescorer<'_> {
         packer: &mut Packer,
         result: &mut SkillScores,
         played: &Played<'_>,
-    ) -> Result<Vec<(usize, Block)>, DialogueError> {
-        let Played { t, routes, .. } = *played;
+    ) -> Vec<(usize, Block)> {
+        let (t, routes) = (played.t, &played.routed.routes);
         let mut node = packer.again();
         // Turns of the history that the tree holds: up to the last branch that fits, not beyond.
         let mut held = 0;
         let mut length = 0;
         let mut long = Vec::new();
-        let Some(last) = routes.iter().rposition(|r| r.step) else { return Ok(long) };
+        let Some(last) = routes.iter().rposition(|r| r.step) else { return long };
         for (i, turn) in t.turns[..=last].iter().enumerate() {
             if routes[i].step {
-                let prompt = self.dialogue.prompt(played.scene(i, Block::Step))?.tokens;
+                let prompt = &played.messages[&(i, Block::Step)].tokens;
                 if length + prompt.len() + turn.response.len() > self.max_context {
                     long.push((i, Block::Step));
                 } else {
@@ -209,13 +247,13 @@ impl Rescorer<'_> {
                         node = packer.extend(node, &turn.response);
                     }
                     held = i;
-                    let branch = packer.extend(node, &prompt);
+                    let branch = packer.extend(node, prompt);
                     result.add(packer, branch, played, i, Block::Step);
                 }
             }
             length += turn.prompt.len() + turn.response.len();
         }
-        Ok(long)
+        long
     }
 
     /// Rows of a transcript whose history is too long: with the first turn and as many of the last as fit.
@@ -252,7 +290,7 @@ impl Rescorer<'_> {
         let Some(first) = turns.first().filter(|_| i > 1) else { return Ok(None) };
         let scene = |n: usize| match kind {
             Block::Step if n != i => Scene::of(played.t, n),
-            _ => played.scene(n, kind),
+            _ => played.routed.scene(played.t, n, kind),
         };
         let mut head = self.dialogue.prompt(scene(0))?.tokens;
         head.extend(&first.response);
@@ -275,17 +313,12 @@ impl Rescorer<'_> {
     }
 
     /// A sequence of its own for every row routed to a skill.
-    fn add_windows(
-        &self,
-        packer: &mut Packer,
-        result: &mut SkillScores,
-        played: &Played<'_>,
-    ) -> Result<(), DialogueError> {
-        for (i, (turn, route)) in played.t.turns.iter().zip(played.routes).enumerate() {
+    fn add_windows(&self, packer: &mut Packer, result: &mut SkillScores, played: &Played<'_>) {
+        for (i, (turn, route)) in played.t.turns.iter().zip(&played.routed.routes).enumerate() {
             for (kind, _) in
                 [(Block::Episode, route.episode), (Block::Step, route.step)].iter().filter(|r| r.1)
             {
-                let prompt = self.dialogue.prompt_with_skill(played.scene(i, *kind))?;
+                let prompt = played.messages.get(&(i, *kind));
                 let room = self.max_context.saturating_sub(turn.response.len());
                 match prompt.filter(|prompt| prompt.tokens.len() <= room) {
                     None => result.too_long += 1,
@@ -298,23 +331,25 @@ impl Rescorer<'_> {
                 }
             }
         }
-        Ok(())
     }
 }
 
-/// A finished episode, its rows and routes, and its skills.
+/// Messages with a skill, by their turn and the kind of the skill; those of windows that do not fit are left out.
+type Messages = HashMap<(usize, Block), Prompt>;
+
+/// A finished episode, its rows, its skills, and its messages with them.
 #[derive(Clone, Copy)]
 struct Played<'a> {
     t: &'a Trajectory,
     rows: &'a [Row],
-    routes: &'a [Route],
-    analysis: &'a Analysis,
+    routed: &'a Routed,
+    messages: &'a Messages,
 }
 
-impl<'a> Played<'a> {
-    /// The scene of a turn with one of its skills.
-    fn scene(&self, turn: usize, kind: Block) -> Scene<'a> {
-        let plain = Scene::of(self.t, turn);
+impl Routed {
+    /// The scene of a turn of its episode with one of its skills.
+    fn scene<'a>(&'a self, t: &'a Trajectory, turn: usize, kind: Block) -> Scene<'a> {
+        let plain = Scene::of(t, turn);
         match kind {
             Block::Episode => Scene { episode_skill: Some(&self.analysis.episode_skill), ..plain },
             Block::Step => {

@@ -34,6 +34,13 @@ struct Listed {
     price: f64,
 }
 
+impl Listed {
+    /// Whether a click on this name opens it.
+    fn is_called(&self, name: &str) -> bool {
+        self.asin.eq_ignore_ascii_case(name)
+    }
+}
+
 /// Whether an observation is the first page of a shop.
 pub(super) fn is_shop(observation: &str) -> bool {
     matches!(Page::read(observation), Some(Page::Search))
@@ -76,7 +83,7 @@ impl Page {
         if parts.iter().any(|part| part.starts_with("Page ") && part.contains("(Total results: ")) {
             let from = parts.iter().position(|part| *part == "Next >")? + 1;
             let listed = parts[from..].chunks_exact(3).map(|product| Listed {
-                asin: product[0].to_lowercase(),
+                asin: product[0].to_owned(),
                 title: product[1].to_lowercase(),
                 price: dollars(product[2]).unwrap_or_default(),
             });
@@ -250,7 +257,7 @@ impl Visit {
     fn judge_click(&self, name: &str) -> Option<Fault> {
         match &self.page {
             Page::Results(listed) => {
-                let opened = listed.iter().find(|product| product.asin == name)?;
+                let opened = listed.iter().find(|product| product.is_called(name))?;
                 let best = self.best(listed).and_then(|best| self.fit(best));
                 (self.fit(opened) < best).then_some(Fault::Unfit)
             }
@@ -276,7 +283,7 @@ impl Visit {
         let name = action.strip_prefix("click[").and_then(|name| name.strip_suffix(']')).unwrap_or_default();
         match &self.page {
             Page::Results(listed) => {
-                if let Some(product) = listed.iter().find(|product| product.asin == name) {
+                if let Some(product) = listed.iter().find(|product| product.is_called(name)) {
                     self.open = Some(product.clone());
                     self.chosen.clear();
                 }
@@ -309,12 +316,14 @@ pub(super) fn analyze(goal: &str, won: bool, steps: &[Step], most: usize) -> Ana
             Some(fault) => {
                 faults.push(fault);
                 // Advice to do what was done would contradict the verdict.
-                if let Some(better) = better.filter(|better| better != action) {
+                if let Some(better) = better.filter(|better| !better.eq_ignore_ascii_case(action)) {
                     ranked.push((rank(Some(fault), won), number, better));
                 }
             }
-            None if better.as_deref() == Some(action) && visit.is_decisive() => {
-                ranked.push((rank(None, won), number, action.to_owned()));
+            None if visit.is_decisive()
+                && better.as_ref().is_some_and(|b| b.eq_ignore_ascii_case(action)) =>
+            {
+                ranked.extend(better.map(|better| (rank(None, won), number, better)));
             }
             None => {}
         }

@@ -15,7 +15,7 @@ use opid_lm::graph::Workspace;
 use opid_lm::kernels::head::{TokenGrad, TokenStats};
 use opid_lm::model::Model;
 use opid_lm::optimizer::{AdamW, AdamWConfig, global_norm};
-use opid_lm::tokenizer::{Spaces, Stretch, Tokenizer};
+use opid_lm::tokenizer::{Stretch, Tokenizer, Vocabulary};
 
 use crate::episode;
 
@@ -79,7 +79,8 @@ pub fn untaught() -> &'static Respondent {
             .into_iter()
             .flat_map(|(message, reply)| [message.clone(), message, reply.clone(), reply]);
         let special = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"];
-        let tokenizer = Tokenizer::train(texts, 1024, &[], &special, Spaces::Joined).expect("a tokenizer");
+        let vocabulary = Vocabulary { size: 1024, special: &special, ..Vocabulary::default() };
+        let tokenizer = Tokenizer::train(texts, &vocabulary).expect("a tokenizer");
         let template = ChatTemplate::compact();
         let config = ModelConfig {
             family: Family::Qwen3,
