@@ -111,6 +111,9 @@ pub struct Standing {
     pub skipped: usize,
     /// Prompts of this stage that were too long and lost some tokens.
     pub truncated_prompts: usize,
+    /// Tokens that copying is practised with, where it is.
+    #[serde(default)]
+    pub alphabet: usize,
 }
 
 /// What an update came to.
@@ -237,6 +240,7 @@ pub fn train(
         if done == 0 {
             pupil.optimizer = None;
             pupil.standing.truncated_prompts = 0;
+            pupil.standing.alphabet = copying::FEW.min(pupil.model.config.vocab_size);
         }
         for update in done..stage.updates {
             let Lesson { packs, weights } = match stage.copying {
@@ -248,11 +252,9 @@ pub fn train(
                     lesson
                 }
                 length => {
-                    let vocabulary = pupil.model.config.vocab_size;
-                    let alphabet = copying::alphabet(vocabulary, update as f64 / stage.updates as f64);
                     let keys = [recipe.seed, COPYING, pupil.standing.updates];
                     let budget = recipe.optimizer.micro_batch_tokens;
-                    copying::lesson(stage.episodes, length, alphabet, budget, keys)
+                    copying::lesson(stage.episodes, length, pupil.standing.alphabet, budget, keys)
                 }
             };
             let standing = &mut pupil.standing;
@@ -294,12 +296,14 @@ pub fn train(
                     });
                 }
             }
+            let loss = loss / responses.max(1) as f64;
+            standing.alphabet = copying::grown(standing.alphabet, loss, pupil.model.config.vocab_size);
             standing.updates += 1;
             let update = Progress {
                 stage: number,
                 update: update + 1,
                 updates: stage.updates,
-                loss: loss / responses.max(1) as f64,
+                loss,
                 tokens,
                 truncated_prompts: standing.truncated_prompts,
             };

@@ -273,6 +273,12 @@ impl Recipe {
                     "give at least one stage with updates and episodes above 0",
                 );
             }
+            // What is shown and its repetition.
+            let most = self.policy.max_context / 2;
+            if w.stages.iter().any(|s| s.copying != 0 && !(8..=most).contains(&s.copying)) {
+                let reason = format!("copying: use 0, or 8 to {most} tokens (half of policy.max_context)");
+                return fail("warm_start.stages", &reason);
+            }
         }
         Ok(())
     }
@@ -419,6 +425,8 @@ mod tests {
             ("reward.score=-1", "0 or more"),
             ("loss.kl=nan", "loss.kl is nan"),
             ("evaluation.temperatures=[1.0, nan]", "evaluation.temperatures.1 is nan"),
+            ("warm_start.stages=[{ updates = 1, copying = 4 }]", "or 8 to"),
+            ("warm_start.stages=[{ updates = 1, copying = 99999 }]", "half of policy.max_context"),
             (
                 "warm_start.stages=[{ updates = 1, learning_rate = nan }]",
                 "warm_start.stages.0.learning_rate is nan",

@@ -11,19 +11,18 @@ use opid_env::random::Draw;
 use super::lesson::{Lesson, LessonBuilder};
 
 /// Different tokens at the beginning.
-const FEW: usize = 64;
-/// Shares of a stage's updates after which their number begins to grow, and is that of the vocabulary.
-const GROWTH: [f64; 2] = [0.3, 0.6];
+pub(super) const FEW: usize = 32;
+/// Loss below which they are copied well enough to take twice as many: guessing among those that were shown costs twice
+/// as much.
+const LEARNT: f64 = 1.5;
 /// The fewest tokens that are shown, and the fewest different ones among them.
 const LEAST: usize = 8;
 /// The most tokens of the repetition that only say where it begins.
 const CUE: usize = 4;
 
-/// The tokens of a vocabulary that are used when `done` of a stage, from 0 to 1, is done: so many of the first.
-pub(super) fn alphabet(vocabulary: usize, done: f64) -> usize {
-    let grown = ((done - GROWTH[0]) / (GROWTH[1] - GROWTH[0])).clamp(0.0, 1.0);
-    let few = FEW.min(vocabulary);
-    ((few as f64).ln() * (1.0 - grown) + (vocabulary as f64).ln() * grown).exp().round() as usize
+/// The tokens to go on with after an update with this loss: so many of the first of a vocabulary.
+pub(super) fn grown(alphabet: usize, loss: f64, vocabulary: usize) -> usize {
+    if loss < LEARNT { (2 * alphabet).min(vocabulary) } else { alphabet }
 }
 
 /// `count` examples, each up to `length` of the first `alphabet` tokens, and then the same from any of them on, round to
@@ -53,10 +52,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_alphabet_grows_to_the_vocabulary() {
-        let sizes = [0.0, 0.3, 0.45, 0.6, 1.0].map(|done| alphabet(4096, done));
-        assert_eq!(sizes, [64, 64, 512, 4096, 4096]);
-        assert_eq!(alphabet(30, 0.0), 30);
+    fn the_alphabet_grows_to_the_vocabulary_as_it_is_learnt() {
+        assert_eq!([3.0, 1.4].map(|loss| grown(64, loss, 4000)), [64, 128]);
+        assert_eq!(grown(2048, 0.5, 4000), 4000);
+        assert_eq!(grown(4000, 0.5, 4000), 4000);
     }
 
     #[test]
