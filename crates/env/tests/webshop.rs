@@ -45,6 +45,44 @@ fn the_expert_buys_what_is_wanted() {
     assert!(total > 200 && actions < 6 * total, "{actions} actions in {total} episodes");
 }
 
+/// What a policy is taught to say can be copied from what it was shown.
+#[test]
+fn the_expert_says_what_it_read() {
+    let shop = shop(200);
+    let mut reasons = 0;
+    for index in 0..60 {
+        let task = shop.task("train", index).expect("a goal");
+        let mut episode = Arc::clone(&task).episode();
+        let mut expert = Episode::expert(&episode, 1, Slips::default());
+        while episode.receipt().is_none() {
+            let place = episode.visit().place();
+            let shown: Vec<String> = episode.admissible().iter().map(|c| episode.as_shown(c)).collect();
+            let action = expert.act(&episode);
+            let clicked = action.strip_prefix("click[").and_then(|name| name.strip_suffix(']'));
+            assert!(action.starts_with("search[") || shown.contains(&action), "{action} not in {shown:?}");
+            match (place, clicked) {
+                (Place::Results, Some(name)) if name.starts_with('B') => {
+                    assert!(episode.observation().contains(name), "{name}");
+                }
+                // A value, after the words of the request that name it.
+                (Place::Item, Some(name)) if name != "buy now" => {
+                    assert_eq!(expert.reason().split_once(": ").map(|(_, value)| value), Some(name));
+                    assert!(
+                        task.goal().contains(expert.reason()),
+                        "{} not in {}",
+                        expert.reason(),
+                        task.goal()
+                    );
+                    reasons += 1;
+                }
+                _ => assert_eq!(expert.reason(), ""),
+            }
+            episode.advance(&action);
+        }
+    }
+    assert!(reasons > 30, "{reasons}");
+}
+
 #[test]
 fn a_disturbed_expert_errs_and_mostly_recovers() {
     let shop = shop(200);

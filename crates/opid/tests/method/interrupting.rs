@@ -89,6 +89,7 @@ fn a_warm_start_goes_on_where_it_was_stopped() {
         (stage.updates, stage.episodes) = (4, 2);
     }
     warm.stages.push(warm.stages[0].clone());
+    warm.stages[0].copying = 16;
     let updates: u64 = warm.stages.iter().map(|stage| stage.updates).sum();
     recipe.steps = 1;
     let file = |run: &Path, name: &str| fs::read(run.join(name)).expect("a file");
