@@ -98,6 +98,7 @@ fn made_products_are_shopped_from_their_files() {
     for (args, says) in [
         (vec!["play", "--env", "webshop", "--split", "valid_seen"], "train, test"),
         (vec!["play", "--env", "webshop", "--products", "3"], "use 10 to"),
+        (vec!["play", "--env", "webshop", "--products", "0"], "set WEBSHOP_DATA"),
         (vec!["generate", "--env", "webshop", "--out", "data", "--products", "0"], "give 1 to"),
     ] {
         let result = opid(folder.path(), &args);
@@ -134,6 +135,7 @@ fn recipes_for_shopping_and_searching_resolve() {
     let recipes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
     for (name, says) in [
         ("webshop-tiny", "products = 1000"),
+        ("webshop-small", "products = 0"),
         ("webshop-qwen2.5-3b", "max_turns = 15"),
         ("search-tiny", "retriever = \"bm25\""),
         ("search-worlds", "worlds = 256"),

@@ -45,7 +45,7 @@ pub struct ShopConfig {
     pub data: Option<PathBuf>,
     /// Whether the set of all products is taken where the folder also has that of 1,000.
     pub all: bool,
-    /// Products of a shop that is made up.
+    /// Products of a shop that is made up; 0 refuses to make any up.
     pub products: usize,
     /// Which goals are trained on and tested on.
     pub protocol: Protocol,
@@ -128,6 +128,14 @@ impl Shop {
             Some(folder) => Catalogue::load(&Files::of(folder, config.all)?)?,
             None if (10..=generator::MOST_PRODUCTS).contains(&config.products) => {
                 Catalogue::new(generator::products(seed, config.products))
+            }
+            None if config.products == 0 => {
+                return refuse(
+                    "its products are not to be made up, and no folder of products is given: set WEBSHOP_DATA (in a \
+                     recipe environment.shop.data) to the folder of items_shuffle_1000.json and \
+                     items_ins_v2_1000.json, or of the files of all products"
+                        .to_owned(),
+                );
             }
             None => {
                 return refuse(format!(

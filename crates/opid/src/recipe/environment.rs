@@ -73,7 +73,7 @@ pub struct Shop {
     pub data: String,
     /// Whether the set of all products is taken where the folder also has that of 1,000.
     pub all: bool,
-    /// Products of a shop that is made up.
+    /// Products of a shop that is made up; 0 refuses to make any up.
     pub products: usize,
     /// `fixed` (one order of the goals, of which the first are tested on) or `reference` (an order for every worker, as
     /// the reference has it: goals for tests turn up in training).
