@@ -63,6 +63,9 @@ pub enum WarmStartError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The environment has no names of that kind.
+    #[error("warm_start.whole_names: {0} has no names that could be tokens of their own; leave the key out")]
+    NoNames(String),
     /// The expert's searches come to nothing.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -175,6 +178,9 @@ pub fn train_tokenizer(
     // Tags are tokens of their own, wherever a text shows some.
     let plain = |text: String| tags.iter().fold(text, |text, tag| text.replace(tag, " "));
     let names = if warm.whole_names { tasks.source().names() } else { Vec::new() };
+    if warm.whole_names && names.is_empty() {
+        return Err(WarmStartError::NoNames(recipe.environment.name.clone()));
+    }
     let vocabulary = Vocabulary {
         size: warm.vocab_size,
         phrases: &fixed,

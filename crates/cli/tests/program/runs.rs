@@ -201,6 +201,7 @@ fn missing_models_and_data_are_explained() {
         (vec!["train", "micro.toml", "--set", "environment.name=alfworld"], "`household` needs no data"),
         (vec!["sft", "micro.toml", "--model", "none"], "there is no model folder none"),
         (vec!["sft", "hf.toml"], "[[warm_start.stages]]"),
+        (vec!["sft", "micro.toml", "--set", "warm_start.whole_names=true"], "household has no names"),
         (vec!["eval", "none"], "none is no model"),
         (vec!["eval", "empty"], "Hugging Face folder"),
         (vec!["train", "micro.toml", "--set", "evaluation.games=0"], "games without end"),

@@ -10,7 +10,7 @@ use crate::runs::{read, workplace};
 use crate::{fed, json_lines, opid, program, run};
 
 /// The settings that make `micro.toml` a shopping run.
-const SHOPPING: [&str; 10] = [
+const SHOPPING: [&str; 18] = [
     "--set",
     "environment={ name = \"webshop\", max_turns = 4, shop = { products = 30 } }",
     "--set",
@@ -21,6 +21,14 @@ const SHOPPING: [&str; 10] = [
     "environment.max_turns=5",
     "--set",
     "skill.min_coverage=0.0",
+    "--set",
+    "policy.thinking=true",
+    "--set",
+    "warm_start.spaces=trailing",
+    "--set",
+    "warm_start.whole_names=true",
+    "--set",
+    "warm_start.stages=[{ updates = 3, episodes = 2, copying = 16 }, { updates = 3, episodes = 2, warmup = 1 }]",
 ];
 
 /// What the expert does in a goal of a shop that is made up.
