@@ -72,6 +72,12 @@ impl Display {
                 if p.update == p.updates {
                     say!(self, "warm start, stage {}: loss {:.3} ({})", p.stage + 1, p.loss, self.elapsed());
                     self.prompts_cut(p.truncated_prompts);
+                    if let Some((few, all)) = p.alphabet.filter(|(few, all)| few < all) {
+                        say!(
+                            self,
+                            "    copying is not learnt: it is still practised with {few} of {all} tokens; give the stage more updates"
+                        );
+                    }
                 }
             }
             Event::Probe(probe) => self.probe(probe),

@@ -125,11 +125,12 @@ fn log(folder: &mut RunFolder, p: &Progress) -> Result<(), RunError> {
     if !p.update.is_multiple_of(LOG_EVERY) && p.update != p.updates {
         return Ok(());
     }
-    folder.log(&json!({
-        "step": 0,
-        "warm_start": {
-            "stage": p.stage, "update": p.update, "loss": p.loss, "tokens": p.tokens,
-            "truncated_prompts": p.truncated_prompts,
-        },
-    }))
+    let mut line = json!({
+        "stage": p.stage, "update": p.update, "loss": p.loss, "tokens": p.tokens,
+        "truncated_prompts": p.truncated_prompts,
+    });
+    if let Some((tokens, _)) = p.alphabet {
+        line["alphabet"] = tokens.into();
+    }
+    folder.log(&json!({ "step": 0, "warm_start": line }))
 }

@@ -134,6 +134,8 @@ pub struct Progress {
     pub tokens: usize,
     /// Prompts of this stage that were too long and lost some tokens.
     pub truncated_prompts: usize,
+    /// Where copying is practised: with how many tokens, of how many. Few are left only when they are learnt.
+    pub alphabet: Option<(usize, usize)>,
 }
 
 /// Trains a tokenizer on what is said in expert episodes.
@@ -303,7 +305,11 @@ pub fn train(
                 }
             }
             let loss = loss / responses.max(1) as f64;
-            standing.alphabet = copying::grown(standing.alphabet, loss, pupil.model.config.vocab_size);
+            let vocabulary = pupil.model.config.vocab_size;
+            let alphabet = (stage.copying > 0).then(|| {
+                standing.alphabet = copying::grown(standing.alphabet, loss, vocabulary);
+                (standing.alphabet, vocabulary)
+            });
             standing.updates += 1;
             let update = Progress {
                 stage: number,
@@ -312,6 +318,7 @@ pub fn train(
                 loss,
                 tokens,
                 truncated_prompts: standing.truncated_prompts,
+                alphabet,
             };
             let told = progress(update, pupil);
             if told.is_break() {

@@ -119,6 +119,11 @@ fn a_policy_is_trained_on_shopping() {
     let place = workplace();
     let trained = opid(place.path(), &[&["train", "micro.toml", "--run", "run"], &SHOPPING[..]].concat());
     assert!(trained.ok().contains("OPID on webshop"), "{}", trained.out);
+    assert!(
+        trained.out.contains("copying is not learnt: it is still practised with 64 of"),
+        "{}",
+        trained.out
+    );
     let metrics = json_lines(&read(&place.path().join("run/metrics.jsonl")));
     let step = metrics.iter().find(|line| line.get("update").is_some()).expect("a step");
     assert!(step["score"].as_f64().is_some_and(|score| (0.0..=1.0).contains(&score)), "{step}");
