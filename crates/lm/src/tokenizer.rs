@@ -1,6 +1,5 @@
 //! Text to token ids and back, and training of small byte-level vocabularies.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -137,8 +136,7 @@ impl Tokenizer {
         if distinct.len() != special.len() || distinct.contains("") {
             return Err(fail("special tokens must be distinct and not empty".to_owned()));
         }
-        let names: BTreeSet<&str> =
-            vocabulary.names.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+        let names: BTreeSet<&str> = longest_first(vocabulary.names).into_iter().collect();
         let (whole, least) = (names.len(), 256 + names.len() + special.len());
         if size < least {
             let names = if whole == 0 { String::new() } else { format!(", {whole} names") };
@@ -152,7 +150,7 @@ impl Tokenizer {
             Ok(PreTokenizerWrapper::Split(split))
         };
         let bytes = ByteLevel::new(false, true, false);
-        let named = name_pattern(&names);
+        let named = name_pattern(vocabulary.names);
         let words = word_pattern(phrases, spaces);
         let mut steps = vec![split(words.clone(), SplitDelimiterBehavior::Isolated)?, bytes.into()];
         if let Some(named) = &named {
@@ -294,15 +292,20 @@ fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Tokeniz
     Err(TokenizerError::Apply { reason })
 }
 
+/// Texts that are not empty, each once: the longest, which is to win, first.
+fn longest_first(texts: &[String]) -> Vec<&str> {
+    let mut sorted: Vec<&str> = texts.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+    sorted.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+    sorted.dedup();
+    sorted
+}
+
 /// The regular expression whose matches are the words within which BPE merges.
 ///
 /// A fixed phrase comes first (the longest that fits), then a run of letters, a number, one other
 /// character; then white space.
 fn word_pattern(phrases: &[String], spaces: Spaces) -> String {
-    let mut sorted: Vec<&str> =
-        phrases.iter().map(String::as_str).filter(|phrase| !phrase.is_empty()).collect();
-    sorted.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-    sorted.dedup();
+    let sorted = longest_first(phrases);
     let mut pattern = String::new();
     if !sorted.is_empty() {
         let alternatives: Vec<String> = sorted.iter().copied().map(phrase_pattern).collect();
@@ -332,10 +335,8 @@ fn word_pattern(phrases: &[String], spaces: Spaces) -> String {
 }
 
 /// The regular expression of the names, longer ones first; nothing without names.
-fn name_pattern(names: &BTreeSet<&str>) -> Option<String> {
-    let mut sorted: Vec<&str> = names.iter().copied().collect();
-    sorted.sort_by_key(|name| Reverse(name.len()));
-    let alternatives: Vec<String> = sorted.into_iter().map(literal).collect();
+fn name_pattern(names: &[String]) -> Option<String> {
+    let alternatives: Vec<String> = longest_first(names).into_iter().map(literal).collect();
     // One condition behind all of them: they are matched together, however many.
     let one = format!("(?:{})(?![A-Za-z0-9])", alternatives.join("|"));
     // A space before a name is not part of it.

@@ -15,7 +15,7 @@ const END: char = '\u{f0004}';
 const MARKS: [char; 5] = [ESCAPE, GIVEN, EPISODE, STEP, END];
 
 /// The marked part of a prompt that holds a skill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Block {
     /// The skill of the episode.
     Episode,

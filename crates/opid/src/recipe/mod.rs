@@ -359,6 +359,9 @@ impl WarmStart {
 }
 
 impl Stage {
+    /// The fewest tokens that copying is practised with.
+    pub const LEAST_COPYING: usize = 8;
+
     /// Number of tasks that an update plays.
     pub fn tasks(&self) -> usize {
         if self.copying == 0 { self.episodes } else { 0 }

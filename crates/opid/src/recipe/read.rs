@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{AnalyzerName, HOUSEHOLD, Recipe, RecipeError, Teacher};
+use super::{AnalyzerName, HOUSEHOLD, Recipe, RecipeError, Stage, Teacher};
 use crate::algo::Algorithm;
 use crate::algo::group::GroupStatistics;
 use crate::layout::Layout;
@@ -274,9 +274,10 @@ impl Recipe {
                 );
             }
             // What is shown and its repetition.
-            let most = self.policy.max_context / 2;
-            if w.stages.iter().any(|s| s.copying != 0 && !(8..=most).contains(&s.copying)) {
-                let reason = format!("copying: use 0, or 8 to {most} tokens (half of policy.max_context)");
+            let (least, most) = (Stage::LEAST_COPYING, self.policy.max_context / 2);
+            if w.stages.iter().any(|s| s.copying != 0 && !(least..=most).contains(&s.copying)) {
+                let reason =
+                    format!("copying: use 0, or {least} to {most} tokens (half of policy.max_context)");
                 return fail("warm_start.stages", &reason);
             }
         }

@@ -12,7 +12,7 @@
 //! Episodes are laid out in their order, about a batch of them at a time, and a batch is scored as soon as it is full,
 //! while the skills of later episodes may still be awaited.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use opid_lm::batch::Node;
 use opid_lm::graph::Workspace;
@@ -155,13 +155,10 @@ impl Rescorer<'_> {
 
     /// The messages with skills that an episode's turns are scored after.
     fn messages(&self, t: &Trajectory, routed: &Routed) -> Result<Messages, DialogueError> {
-        let in_transcript = t.layout.is_transcript();
-        let opening = in_transcript && routed.routes.iter().any(|route| route.episode);
-        let kinds = routed.routes.iter().enumerate().flat_map(|(turn, route)| {
-            let of_episode = if in_transcript { turn == 0 && opening } else { route.episode };
-            let kinds = [(Block::Episode, of_episode), (Block::Step, route.step)];
-            kinds.into_iter().filter(|(_, wanted)| *wanted).map(move |(kind, _)| (turn, kind))
-        });
+        // A transcript has the episode's skill in its first message alone.
+        let in_first = |kind| t.layout.is_transcript() && kind == Block::Episode;
+        let turns = routed.turns().map(|(turn, kind)| (if in_first(kind) { 0 } else { turn }, kind));
+        let messages: BTreeSet<(usize, Block)> = turns.collect();
         let message = |(turn, kind)| {
             let scene = routed.scene(t, turn, kind);
             let prompt = match t.layout {
@@ -170,7 +167,7 @@ impl Rescorer<'_> {
             };
             Ok(prompt.map(|prompt| ((turn, kind), prompt)))
         };
-        kinds.filter_map(|key| message(key).transpose()).collect()
+        messages.into_iter().filter_map(|key| message(key).transpose()).collect()
     }
 
     fn score_pack(&self, workspace: &mut Workspace, pack: &Pack, result: &mut SkillScores) {
@@ -314,20 +311,16 @@ impl Rescorer<'_> {
 
     /// A sequence of its own for every row routed to a skill.
     fn add_windows(&self, packer: &mut Packer, result: &mut SkillScores, played: &Played<'_>) {
-        for (i, (turn, route)) in played.t.turns.iter().zip(&played.routed.routes).enumerate() {
-            for (kind, _) in
-                [(Block::Episode, route.episode), (Block::Step, route.step)].iter().filter(|r| r.1)
-            {
-                let prompt = played.messages.get(&(i, *kind));
-                let room = self.max_context.saturating_sub(turn.response.len());
-                match prompt.filter(|prompt| prompt.tokens.len() <= room) {
-                    None => result.too_long += 1,
-                    Some(prompt) => {
-                        let start = packer.start();
-                        let node = packer.extend(start, &prompt.tokens);
-                        result.add(packer, node, played, i, *kind);
-                        result.shortened += usize::from(prompt.cut > 0);
-                    }
+        for (i, kind) in played.routed.turns() {
+            let prompt = played.messages.get(&(i, kind));
+            let room = self.max_context.saturating_sub(played.t.turns[i].response.len());
+            match prompt.filter(|prompt| prompt.tokens.len() <= room) {
+                None => result.too_long += 1,
+                Some(prompt) => {
+                    let start = packer.start();
+                    let node = packer.extend(start, &prompt.tokens);
+                    result.add(packer, node, played, i, kind);
+                    result.shortened += usize::from(prompt.cut > 0);
                 }
             }
         }
@@ -335,7 +328,7 @@ impl Rescorer<'_> {
 }
 
 /// Messages with a skill, by their turn and the kind of the skill; those of windows that do not fit are left out.
-type Messages = HashMap<(usize, Block), Prompt>;
+type Messages = BTreeMap<(usize, Block), Prompt>;
 
 /// A finished episode, its rows, its skills, and its messages with them.
 #[derive(Clone, Copy)]
@@ -347,6 +340,14 @@ struct Played<'a> {
 }
 
 impl Routed {
+    /// The turns that are scored under a skill, and its kind, in their order.
+    fn turns(&self) -> impl Iterator<Item = (usize, Block)> {
+        self.routes.iter().enumerate().flat_map(|(turn, route)| {
+            let kinds = [(Block::Episode, route.episode), (Block::Step, route.step)];
+            kinds.into_iter().filter(|(_, routed)| *routed).map(move |(kind, _)| (turn, kind))
+        })
+    }
+
     /// The scene of a turn of its episode with one of its skills.
     fn scene<'a>(&'a self, t: &'a Trajectory, turn: usize, kind: Block) -> Scene<'a> {
         let plain = Scene::of(t, turn);

@@ -9,14 +9,13 @@
 use opid_env::random::Draw;
 
 use super::lesson::{Lesson, LessonBuilder};
+use crate::recipe::Stage;
 
 /// Different tokens at the beginning.
 pub(super) const FEW: usize = 64;
 /// Loss below which these are copied well enough to take the whole vocabulary: guessing among those that were shown costs
 /// three times as much.
 const LEARNT: f64 = 1.0;
-/// The fewest tokens that are shown.
-const LEAST: usize = 8;
 /// The most tokens of the repetition that only say where it begins.
 const CUE: usize = 4;
 
@@ -31,9 +30,9 @@ pub(super) fn lesson(count: usize, length: usize, alphabet: usize, budget: usize
     let mut lesson = LessonBuilder::new(budget);
     for example in 0..count {
         let mut draw = Draw::new(&[keys[0], keys[1], keys[2], example as u64]);
-        let length = draw.between(LEAST, length.max(LEAST));
+        let length = draw.between(Stage::LEAST_COPYING, length);
         // Of few different ones, a single token does not tell what follows it.
-        let different = draw.between(LEAST, length);
+        let different = draw.between(Stage::LEAST_COPYING, length);
         let tokens: Vec<u32> = (0..different).map(|_| draw.below(alphabet) as u32).collect();
         let mut shown: Vec<u32> = (0..length).map(|_| tokens[draw.below(different)]).collect();
         lesson.packer.end_tree();
