@@ -83,13 +83,21 @@ impl TreeBuilder {
         Node(child)
     }
 
-    /// Number of tokens held so far.
+    /// Number of tokens held so far, those included that nothing is scored after.
     pub fn rows(&self) -> usize {
         self.links.len() - self.roots.len()
     }
 
-    /// Lays the trees out, depth first, one row per token.
+    /// Lays the trees out, depth first, one row per token that some target comes after.
     pub fn build(self) -> TreeBatch {
+        // A child comes after its parent.
+        let mut needed = vec![false; self.links.len()];
+        self.targets.iter().for_each(|&(node, _)| needed[node as usize] = true);
+        for (id, link) in self.links.iter().enumerate().rev() {
+            if needed[id] && link.parent != NONE {
+                needed[link.parent as usize] = true;
+            }
+        }
         let mut batch = TreeBatch { trees: self.roots.len(), ..TreeBatch::default() };
         let mut row_of = vec![NONE; self.links.len()];
         let mut run_of: Vec<usize> = Vec::with_capacity(self.rows());
@@ -101,6 +109,10 @@ impl TreeBuilder {
                     continue;
                 }
                 let link = self.links[id as usize];
+                stack.push(link.sibling);
+                if !needed[id as usize] {
+                    continue;
+                }
                 let row = batch.tokens.len();
                 row_of[id as usize] = row as u32;
                 batch.tokens.push(link.token);
@@ -124,7 +136,6 @@ impl TreeBuilder {
                         batch.runs.push(Run { rows: row..row + 1, context, tree });
                     }
                 }
-                stack.push(link.sibling);
                 stack.push(link.first_child);
             }
         }
@@ -216,19 +227,20 @@ mod tests {
         let skill = b.extend(a, &[8, 9]);
         let (_, tc) = b.score(skill, &[6, 10]);
         let other = b.root();
-        b.extend(other, &[1, 2]);
-        assert_eq!(b.rows(), 13);
+        let end = b.extend(other, &[1, 2]);
+        let (_, td) = b.score(end, &[3]);
+        b.extend(end, &[4, 5]);
+        assert_eq!(b.rows(), 16);
+        // Nothing is scored after the 6 and the 7, the 10, and what follows the 2 of the other tree.
         let batch = b.build();
-        assert_eq!(batch.tokens(), &[1, 2, 3, 4, 5, 6, 8, 9, 6, 10, 7, 1, 2]);
-        assert_eq!(batch.positions(), &[0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 4, 0, 1]);
+        assert_eq!(batch.tokens(), &[1, 2, 3, 4, 5, 8, 9, 6, 1, 2]);
+        assert_eq!(batch.positions(), &[0, 1, 2, 3, 4, 5, 6, 7, 0, 1]);
         assert_eq!(batch.trees(), 2);
-        assert_eq!(batch.runs().len(), 4);
-        assert_eq!(batch.runs()[0], Run { rows: 0..6, context: vec![], tree: 0 });
-        assert_eq!(batch.runs()[1], Run { rows: 6..10, context: vec![0..5], tree: 0 });
-        assert_eq!(batch.runs()[2], Run { rows: 10..11, context: vec![0..4], tree: 0 });
-        assert_eq!(batch.runs()[3], Run { rows: 11..13, context: vec![], tree: 1 });
-        assert_eq!((ta, tb, tc), (0..2, 2..4, 4..6));
-        assert_eq!(batch.target_rows(), &[2, 3, 2, 3, 7, 8]);
-        assert_eq!(batch.target_tokens(), &[4, 5, 4, 7, 6, 10]);
+        assert_eq!(batch.runs().len(), 2);
+        assert_eq!(batch.runs()[0], Run { rows: 0..8, context: vec![], tree: 0 });
+        assert_eq!(batch.runs()[1], Run { rows: 8..10, context: vec![], tree: 1 });
+        assert_eq!((ta, tb, tc, td), (0..2, 2..4, 4..6, 6..7));
+        assert_eq!(batch.target_rows(), &[2, 3, 2, 3, 6, 7, 9]);
+        assert_eq!(batch.target_tokens(), &[4, 5, 4, 7, 6, 10, 3]);
     }
 }

@@ -22,6 +22,9 @@ const PAGE: usize = 64;
 /// Rows advanced together by one worker.
 const GROUP_ROWS: usize = 8 * ROWS;
 
+/// Places of consecutive rows in a tile.
+const PLACES: [u32; ROWS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+
 /// From this many parameters on, the products of a few rows are divided among the threads.
 const WIDE_FROM: usize = 1 << 24;
 
@@ -235,7 +238,7 @@ impl<'m> Decoder<'m> {
             b.tokens.extend_from_slice(e.tokens);
             e.sequence.layers.resize_with(model.config.num_layers, Vec::new);
         }
-        let n = b.tokens.len();
+        let mut n = b.tokens.len();
         for (buffer, len) in [
             (&mut b.x, n * d),
             (&mut b.normed, n * d),
@@ -256,7 +259,7 @@ impl<'m> Decoder<'m> {
                 bias::forward(&mut b.qkv, &w[range.clone()]);
             }
             let head_norm = head_norm(model, layer);
-            let mut row = 0;
+            let (mut row, mut at) = (0, 0);
             for e in group.iter_mut() {
                 let count = e.tokens.len();
                 let rows = &mut b.qkv[row * width..(row + count) * width];
@@ -272,25 +275,35 @@ impl<'m> Decoder<'m> {
                     // A page that another sequence shares is copied first.
                     Arc::make_mut(&mut pages[at / PAGE]).store(at % PAGE, row, shape);
                 }
-                attend_pages(&mut b.attended[row * qw..][..count * qw], rows, pages, e.sequence.len, shape);
+                if l + 1 < model.config.num_layers {
+                    let out = &mut b.attended[row * qw..][..count * qw];
+                    attend_pages(out, rows, pages, e.sequence.len, shape);
+                } else {
+                    // Behind the last keys and values only the last token of an entry matters.
+                    let (out, before) = (&mut b.attended[at * qw..][..qw], e.sequence.len + count - 1);
+                    attend_pages(out, &rows[(count - 1) * width..], pages, before, shape);
+                    b.x.copy_within((row + count - 1) * d..(row + count) * d, at * d);
+                    at += 1;
+                }
                 row += count;
             }
+            if at > 0 {
+                n = at;
+                b.x.truncate(n * d);
+                b.gate_up.truncate(n * 2 * f);
+                b.act.truncate(n * f);
+            }
             multiply(Output::add(&mut b.x, d), Matrix::new(&b.attended, qw), n, &panels.output);
+            b.normed.truncate(n * d);
             norm::forward(&mut b.normed, &b.x, &w[layer.mlp_norm.clone()], eps);
             multiply(Output::set(&mut b.gate_up, 2 * f), Matrix::new(&b.normed, d), n, &panels.gate_up);
             swiglu::forward(&mut b.act, &b.gate_up, f);
             multiply(Output::add(&mut b.x, d), Matrix::new(&b.act, f), n, &panels.down);
         }
-        let mut row = 0;
-        for (i, e) in group.iter_mut().enumerate() {
-            row += e.tokens.len();
-            e.sequence.len += e.tokens.len();
-            b.x.copy_within((row - 1) * d..row * d, i * d);
-        }
-        let m = group.len();
+        group.iter_mut().for_each(|e| e.sequence.len += e.tokens.len());
         let final_norm = &w[model.layout.final_norm.clone()];
-        norm::forward(&mut b.normed[..m * d], &b.x[..m * d], final_norm, eps);
-        multiply(Output::set(out, model.config.vocab_size), Matrix::new(&b.normed, d), m, &self.head);
+        norm::forward(&mut b.normed, &b.x, final_norm, eps);
+        multiply(Output::set(out, model.config.vocab_size), Matrix::new(&b.normed, d), n, &self.head);
     }
 }
 
@@ -310,7 +323,7 @@ fn attend_pages(out: &mut [f32], qkv: &[f32], pages: &[Arc<Page>], before: usize
                     .map(|(p, page)| page.strip(g, shape, PAGE.min(before + 1 - p * PAGE), PAGE as isize));
                 // SAFETY: a page holds whole panels of `PAGE` keys and values.
                 unsafe {
-                    attend(tiles, queries, group, (heads, format), strips, |i, sum, _| {
+                    attend(tiles, queries, &PLACES[..group], (heads, format), strips, |i, sum, _| {
                         out[(g * group + i) * hd..][..hd].copy_from_slice(sum);
                     });
                 }
@@ -327,7 +340,7 @@ fn attend_pages(out: &mut [f32], qkv: &[f32], pages: &[Arc<Page>], before: usize
                     });
                     // SAFETY: as above.
                     unsafe {
-                        attend(tiles, queries, m, (heads, format), strips, |i, sum, _| {
+                        attend(tiles, queries, &PLACES[..m], (heads, format), strips, |i, sum, _| {
                             out[(a + i) * qw + h * hd..][..hd].copy_from_slice(sum);
                         });
                     }

@@ -38,29 +38,33 @@ impl Workspace {
             });
         bias::backward(&mut grad[final_norm.clone()], norm_grads);
         dx.fill(0.0);
-        for (row, &source) in back.chunks_exact(d).zip(batch.target_rows()) {
-            bias::backward(&mut dx[source as usize * d..][..d], row);
+        for (row, &place) in back.chunks_exact(d).zip(&self.outputs.places) {
+            bias::backward(&mut dx[place as usize * d..][..d], row);
         }
         for (l, layer) in model.layout.layers.iter().enumerate().rev() {
             if self.recompute {
                 self.layer(model, batch, l, Purpose::Again);
             }
+            let is_last = l + 1 == model.config.num_layers;
+            let queries = if is_last { &self.outputs.last } else { &self.outputs.all };
+            // Rows that the layer puts out; of the last layer, others have no gradient yet.
+            let m = queries.rows().len();
             let saved = &mut self.layers[if self.recompute { 0 } else { l }];
             self.weights.backward(model, layer);
             let (panels, angles) = (&self.weights, &self.rope);
-            let (normed, act) = (self.normed.take(n * d), self.act.take(n * f));
-            let dout = self.dout.take(n * qw);
-            let gate_up = saved.gate_up.take(n * 2 * f);
-            let norm_grads = self.norm_grads.take(n.div_ceil(CHUNK) * d);
-            let middle = saved.middle.get(n * d);
+            let (normed, act) = (self.normed.take(m * d), self.act.take(m * f));
+            let dout = self.dout.take(m * qw);
+            let gate_up = saved.gate_up.take(m * 2 * f);
+            let norm_grads = self.norm_grads.take(m.div_ceil(CHUNK) * d);
+            let middle = saved.middle.get(m * d);
             // Feed-forward layer, and the output projection's input.
-            pieces(dx_next, d, n)
+            pieces(&mut dx_next[..m * d], d, m)
                 .into_par_iter()
-                .zip(dx.par_chunks(CHUNK * d))
-                .zip(pieces(gate_up, 2 * f, n))
-                .zip(pieces(act, f, n))
-                .zip(pieces(normed, d, n))
-                .zip(pieces(dout, qw, n))
+                .zip(dx[..m * d].par_chunks(CHUNK * d))
+                .zip(pieces(gate_up, 2 * f, m))
+                .zip(pieces(act, f, m))
+                .zip(pieces(normed, d, m))
+                .zip(pieces(dout, qw, m))
                 .zip(middle.par_chunks(CHUNK * d))
                 .zip(norm_grads.par_chunks_mut(d))
                 .for_each(|(((((((dx_next, dx), gate_up), act), normed), dout), middle), dw)| {
@@ -84,26 +88,31 @@ impl Workspace {
                     product(Output::set(dout, qw), Matrix::new(dx_next, d), rows, &panels.output);
                 });
             bias::backward(&mut grad[layer.mlp_norm.clone()], norm_grads);
-            let attended = saved.attended.get(n * qw);
-            self.operand.fill(Matrix::new(act, f), n, f, format);
+            let attended = saved.attended.get(m * qw);
+            self.operand.fill(Matrix::new(act, f), m, f, format);
             gradient(&mut grad[layer.down.clone()], Matrix::new(dx, d), d, &self.operand);
-            self.operand.fill(Matrix::new(normed, d), n, d, format);
+            self.operand.fill(Matrix::new(normed, d), m, d, format);
             gradient(&mut grad[layer.gate_up.clone()], Matrix::new(gate_up, 2 * f), 2 * f, &self.operand);
-            self.operand.fill(Matrix::new(attended, qw), n, qw, format);
+            self.operand.fill(Matrix::new(attended, qw), m, qw, format);
             gradient(&mut grad[layer.output.clone()], Matrix::new(dx_next, d), d, &self.operand);
-            (dx, dx_next) = (dx_next, dx);
+            if is_last {
+                scatter(dx, &dx_next[..m * d], queries.rows(), d);
+            } else {
+                (dx, dx_next) = (dx_next, dx);
+            }
             // Attention.
             let dqkv = self.dqkv.take(n * width);
-            let attention = attention::Saved {
-                qkv: saved.qkv.get(n * width),
-                out: attended,
-                lse: saved.lse.get(n * heads.query),
-                dout,
-            };
+            let qkv = saved.qkv.get(n * width);
+            let q =
+                if is_last { Matrix::new(saved.queries.get(m * qw), qw) } else { Matrix::new(qkv, width) };
+            let lse = saved.lse.get(m * heads.query);
+            let attention = attention::Saved { q, qkv, out: attended, lse, dout };
             let key_format = kernels().weight_format(model.precision);
-            attention::backward(dqkv, &attention, batch, (heads, key_format), &mut self.head_panels);
+            let (queries, panels_of_heads) = ((batch, queries), &mut self.head_panels);
+            attention::backward(dqkv, &attention, queries, (heads, key_format), panels_of_heads);
             let head_norm = head_norm(model, layer);
             let raw = saved.qk_raw.get(if head_norm.is_some() { n * qk } else { 0 });
+            let normed = self.normed.take(n * d);
             let input = self.inputs[l].get(n * d);
             let norm_grads = self.norm_grads.take(n.div_ceil(CHUNK) * (d + 2 * hd + width));
             pieces(dx_next, d, n)
@@ -171,5 +180,13 @@ impl Workspace {
         }
         embedding::backward(&mut grad[model.layout.embedding.clone()], dx, batch.tokens(), d);
         self.dx = buffers;
+    }
+}
+
+/// Rows of zeros but for those given.
+fn scatter(to: &mut [f32], from: &[f32], rows: &[u32], width: usize) {
+    to.fill(0.0);
+    for (from, &row) in from.chunks_exact(width).zip(rows) {
+        to[row as usize * width..][..width].copy_from_slice(from);
     }
 }

@@ -43,8 +43,8 @@ pub(super) enum Purpose {
 }
 
 impl Workspace {
-    /// Runs the layers; leaves the residual stream in `x`. With `keep`, what the backward pass needs is
-    /// saved; without, all layers share one set of buffers.
+    /// Runs the layers; leaves the residual stream of the rows that predict targets in `last`. With `keep`, what the
+    /// backward pass needs is saved; without, all layers share one set of buffers.
     pub(super) fn forward(&mut self, model: &Model, batch: &TreeBatch, keep: bool) {
         let (n, d, layers) = (batch.rows(), model.config.hidden_size, model.config.num_layers);
         let deepest = batch.positions().iter().max().map_or(0, |&p| p as usize + 1);
@@ -52,7 +52,7 @@ impl Workspace {
         let sets = if keep && !self.recompute { layers } else { 1 };
         self.layers.resize_with(sets.max(self.layers.len()), Default::default);
         self.inputs.resize_with(layers, Default::default);
-        self.outputs.choose(batch, keep);
+        self.outputs.choose(batch);
         let weight = &model.weights[model.layout.embedding.clone()];
         embedding::forward(self.x.take(n * d), weight, batch.tokens(), d);
         let purpose = if keep { Purpose::Train } else { Purpose::Score };
@@ -61,7 +61,7 @@ impl Workspace {
         }
     }
 
-    /// Runs layer `l` on the residual stream in `x`.
+    /// Runs layer `l` on the residual stream in `x`; the last layer puts its result in `last`.
     pub(super) fn layer(&mut self, model: &Model, batch: &TreeBatch, l: usize, purpose: Purpose) {
         let (n, d, f) = (batch.rows(), model.config.hidden_size, model.config.intermediate_size);
         let (heads, w) = (model.heads(), &model.weights);
@@ -107,23 +107,26 @@ impl Workspace {
                 }
                 rope::prepare_rows(qkv, (width, qk), heads.query, rope, positions, head_norm);
             });
-        let lse = saved.lse.take(n * heads.query);
-        let attended = saved.attended.take(n * qw);
-        attention::forward(attended, lse, qkv, batch, (heads, format), &mut self.keys);
-        // Without a backward pass, only rows that predict targets matter behind the last attention.
-        let n = if purpose == Purpose::Score && l + 1 == model.config.num_layers {
-            keep_rows(x, d, &self.outputs.rows);
-            keep_rows(attended, qw, &self.outputs.rows);
-            self.outputs.rows.len()
+        // Behind the last keys and values only rows that predict targets matter.
+        let is_last = l + 1 == model.config.num_layers;
+        let queries = if is_last { &self.outputs.last } else { &self.outputs.all };
+        let m = queries.rows().len();
+        let (q, x) = if is_last {
+            let (q, last) = (saved.queries.take(m * qw), self.last.take(m * d));
+            gather(q, Matrix::new(qkv, width), queries.rows(), qw);
+            gather(last, Matrix::new(x, d), queries.rows(), d);
+            (Matrix::new(q, qw), last)
         } else {
-            n
+            (Matrix::new(qkv, width), x)
         };
+        let (attended, lse) = (saved.attended.take(m * qw), saved.lse.take(m * heads.query));
+        attention::forward((attended, lse), (q, qkv), (batch, queries), (heads, format), &mut self.keys);
         let (kept, gates) = (saved_width(d), saved_width(2 * f));
-        pieces(x, d, n)
+        pieces(x, d, m)
             .into_par_iter()
-            .zip(pieces(attended, qw, n))
-            .zip(pieces(saved.middle.take(n * kept), kept, n))
-            .zip(pieces(saved.gate_up.take(n * gates), gates, n))
+            .zip(pieces(attended, qw, m))
+            .zip(pieces(saved.middle.take(m * kept), kept, m))
+            .zip(pieces(saved.gate_up.take(m * gates), gates, m))
             .for_each(|(((x, attended), middle), gate_up)| {
                 let rows = x.len() / d;
                 product(Output::add(x, d), Matrix::new(attended, qw), rows, &panels.output);
@@ -144,10 +147,11 @@ impl Workspace {
     }
 }
 
-/// Moves the given rows, in ascending order, to the front.
-fn keep_rows(x: &mut [f32], width: usize, rows: &[u32]) {
-    for (to, &from) in rows.iter().enumerate() {
-        let from = from as usize * width;
-        x.copy_within(from..from + width, to * width);
-    }
+/// Copies the given rows, of `width` floats each.
+pub(super) fn gather(to: &mut [f32], from: Matrix<'_>, rows: &[u32], width: usize) {
+    to.par_chunks_mut(CHUNK * width).zip(rows.par_chunks(CHUNK)).for_each(|(to, rows)| {
+        for (to, &row) in to.chunks_exact_mut(width).zip(rows) {
+            to.copy_from_slice(&from.from(row as usize, 0).data[..width]);
+        }
+    });
 }

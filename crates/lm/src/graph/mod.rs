@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::batch::TreeBatch;
-use crate::kernels::attention::HeadPanels;
+use crate::kernels::attention::{HeadPanels, Queries};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::head::{self, Head, HeadBuffers, HeadGrad, LossGrad, TokenStats};
 use crate::kernels::matmul::CHUNK;
@@ -36,7 +36,10 @@ pub struct Workspace {
     operand: Panels,
     head: HeadBuffers,
     outputs: Outputs,
+    /// The residual stream before a layer, of all rows.
     x: Buffer<f32>,
+    /// The residual stream after the last layer, of the rows it puts out.
+    last: Buffer<f32>,
     normed: Buffer<f32>,
     act: Buffer<f32>,
     dx: [Buffer<f32>; 2],
@@ -48,29 +51,26 @@ pub struct Workspace {
     dhidden: Buffer<f32>,
 }
 
-/// Which rows the last layer puts out, and where the rows of the targets are among them.
+/// Which rows the layers put out: all, and the last layer only those that predict targets.
 #[derive(Debug, Default)]
 struct Outputs {
-    /// The rows put out, ascending, where these are not all.
-    rows: Vec<u32>,
-    /// For each target, the place of its row.
+    all: Queries,
+    last: Queries,
+    /// For each target, the place of its row among those of the last layer.
     places: Vec<u32>,
 }
 
 impl Outputs {
-    /// All rows of a batch, or only those that predict targets.
-    fn choose(&mut self, batch: &TreeBatch, all: bool) {
-        self.rows.clear();
+    /// Those of a batch.
+    fn choose(&mut self, batch: &TreeBatch) {
+        self.all.choose(batch, 0..batch.rows() as u32);
         self.places.clear();
-        if all {
-            self.places.extend_from_slice(batch.target_rows());
-        } else {
-            self.rows.extend_from_slice(batch.target_rows());
-            self.rows.sort_unstable();
-            self.rows.dedup();
-            let place = |row: &u32| self.rows.partition_point(|r| r < row) as u32;
-            self.places.extend(batch.target_rows().iter().map(place));
-        }
+        self.places.extend_from_slice(batch.target_rows());
+        self.places.sort_unstable();
+        self.places.dedup();
+        self.last.choose(batch, self.places.drain(..));
+        let place = |row: &u32| self.last.rows().partition_point(|r| r < row) as u32;
+        self.places.extend(batch.target_rows().iter().map(place));
     }
 }
 
@@ -81,6 +81,8 @@ struct Saved {
     qk_raw: Buffer<f32>,
     /// Queries, keys and values as attention takes them.
     qkv: Buffer<f32>,
+    /// The queries of the rows that the layer puts out, where these are not all.
+    queries: Buffer<f32>,
     /// Log-sum-exp of the attention scores.
     lse: Buffer<f32>,
     /// The attention's result.
@@ -180,6 +182,7 @@ impl Workspace {
             head: HeadBuffers::default(),
             outputs: Outputs::default(),
             x: Buffer::new(),
+            last: Buffer::new(),
             normed: Buffer::new(),
             act: Buffer::new(),
             dx: [Buffer::new(), Buffer::new()],
@@ -236,7 +239,7 @@ impl Workspace {
     /// Copies the rows that predict targets and applies the last norm to them.
     fn gather(&mut self, model: &Model, batch: &TreeBatch) {
         let d = model.config.hidden_size;
-        let x = self.x.get(batch.rows() * d);
+        let last = self.last.get(self.outputs.last.rows().len() * d);
         let hidden = self.hidden.take(batch.targets() * d);
         let normed = self.hidden_normed.take(batch.targets() * d);
         let weight = &model.weights[model.layout.final_norm.clone()];
@@ -244,7 +247,7 @@ impl Workspace {
         let pieces = hidden.par_chunks_mut(CHUNK * d).zip(normed.par_chunks_mut(CHUNK * d)).zip(places);
         pieces.for_each(|((hidden, normed), places)| {
             for (row, &source) in hidden.chunks_exact_mut(d).zip(places) {
-                row.copy_from_slice(&x[source as usize * d..(source as usize + 1) * d]);
+                row.copy_from_slice(&last[source as usize * d..(source as usize + 1) * d]);
             }
             norm::forward(normed, hidden, weight, model.config.rms_norm_eps as f32);
         });

@@ -9,6 +9,7 @@ use super::math;
 use super::matmul::{CHUNK, Output, gradient, product};
 use super::panel::{Matrix, Panels};
 use super::tile::{Precision, kernels};
+use crate::fused;
 
 /// Floats of logits held at once (before the minimum of [`MIN_ROWS`] rows).
 const CHUNK_FLOATS: usize = 1 << 21;
@@ -67,7 +68,7 @@ pub fn softmax_row(logits: &mut [f32], token: usize, inverse_t: f32) -> TokenSta
     let top = math::max(logits);
     let chosen = logits[token] - top;
     // Entropy = ln Z - Σ p (z - top).
-    let (total, weighted) = math::exp_shifted(logits, top);
+    let (total, weighted) = math::exp_shifted(logits, top, fused!());
     let inverse = 1.0 / total;
     for v in logits.iter_mut() {
         *v *= inverse;

@@ -12,6 +12,7 @@ use std::path::Path;
 use multiversion::multiversion;
 use opid_lm::checkpoint::Weights;
 use opid_lm::error::LoadError;
+use opid_lm::fused;
 use opid_lm::kernels::math::{LANES, exp, exp_shifted, max, total};
 use opid_lm::kernels::matmul::{Output, product};
 use opid_lm::kernels::panel::{Matrix, Panels};
@@ -122,17 +123,17 @@ fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 fn gelu(x: &mut [f32]) {
     let (chunks, tail) = x.as_chunks_mut::<LANES>();
     for chunk in chunks {
-        *chunk = chunk.map(gelu_of);
+        *chunk = chunk.map(|x| gelu_of(x, fused!()));
     }
-    tail.iter_mut().for_each(|x| *x = gelu_of(*x));
+    tail.iter_mut().for_each(|x| *x = gelu_of(*x, fused!()));
 }
 
 #[inline(always)]
-fn gelu_of(x: f32) -> f32 {
+fn gelu_of(x: f32, fused: bool) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let sum = ((((1.061_405_4 * t - 1.453_152) * t + 1.421_413_7) * t - 0.284_496_74) * t + 0.254_829_6) * t;
-    let erf = 1.0 - sum * exp(-z * z);
+    let erf = 1.0 - sum * exp(-z * z, fused);
     0.5 * (x + x.abs() * erf)
 }
 
@@ -142,7 +143,7 @@ fn softmax(scores: &mut [f32], width: usize, scale: f32) {
     for row in scores.chunks_exact_mut(width) {
         row.iter_mut().for_each(|x| *x *= scale);
         let shift = max(row);
-        let (sum, _) = exp_shifted(row, shift);
+        let (sum, _) = exp_shifted(row, shift, fused!());
         let inverse = 1.0 / sum;
         row.iter_mut().for_each(|x| *x *= inverse);
     }

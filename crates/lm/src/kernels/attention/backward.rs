@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{BLOCK, Heads, blocks, isolate, score, strip_rows, weights_as_left};
+use super::softmax::gradient;
+use super::{BLOCK, Block, Heads, Queries, score, strip_rows, weights_as_left};
 use crate::batch::TreeBatch;
-use crate::kernels::math::LANES;
 use crate::kernels::panel::{Matrix, Panels, pack_plain, pack_rows, steps};
 use crate::kernels::tile::{COLUMNS, DEPTH, Format, Layout, ROWS, kernels};
 use crate::kernels::{SharedMut, math};
@@ -17,11 +17,13 @@ const FILL: usize = 1 << 16;
 
 /// What the backward pass reads, all saved by the forward pass but `dout`.
 pub struct Saved<'a> {
-    /// Prepared queries, keys and values.
+    /// Prepared queries of the rows that attention was computed for.
+    pub q: Matrix<'a>,
+    /// Prepared queries, keys and values of all rows.
     pub qkv: &'a [f32],
     /// The attention's result.
     pub out: &'a [f32],
-    /// Log-sum-exp of the scaled scores, per row and query head.
+    /// Log-sum-exp of the scaled scores, per query and query head.
     pub lse: &'a [f32],
     /// Gradient of the result.
     pub dout: &'a [f32],
@@ -66,14 +68,15 @@ thread_local! {
     static STRIPS: RefCell<Box<Strips>> = RefCell::new(Strips::new());
 }
 
-/// Writes the gradient of prepared queries, keys and values to `dqkv`; `panels` is working memory.
+/// Writes the gradient of prepared queries, keys and values of all rows to `dqkv`: zero for the queries of rows that
+/// attention was not computed for. `panels` is working memory.
 ///
 /// Work is divided by tree and key/value head: each piece owns the keys it adds to, so the order of
 /// additions is fixed.
 pub fn backward(
     dqkv: &mut [f32],
     saved: &Saved<'_>,
-    batch: &TreeBatch,
+    (batch, queries): (&TreeBatch, &Queries),
     (heads, format): (Heads, Format),
     panels: &mut Vec<HeadPanels>,
 ) {
@@ -87,16 +90,12 @@ pub fn backward(
         panels.values_transposed.fill_transposed(values, hd, n, format);
         panels.keys.fill(keys, n, hd, format);
     }
-    let mut by_tree: Vec<Vec<(usize, usize, usize)>> = vec![Vec::new(); batch.trees()];
-    for block in blocks(batch) {
-        by_tree[batch.runs()[block.0].tree].push(block);
-    }
-    let pieces: Vec<(usize, usize)> =
-        (0..batch.trees()).flat_map(|t| (0..heads.kv).map(move |g| (t, g))).collect();
+    let trees = queries.blocks.chunk_by(|a, b| a.tree == b.tree);
+    let pieces: Vec<(&[Block], usize)> = trees.flat_map(|t| (0..heads.kv).map(move |g| (t, g))).collect();
     let (grad, panels) = (SharedMut::new(dqkv), &*panels);
-    pieces.par_iter().for_each(|&(tree, g)| {
+    pieces.par_iter().for_each(|&(blocks, g)| {
         STRIPS.with_borrow_mut(|strips| {
-            for &(r, a, b) in &by_tree[tree] {
+            for block in blocks {
                 for h in g * heads.group()..(g + 1) * heads.group() {
                     // SAFETY: this piece alone writes the columns of query head `h` and of key/value
                     // head `g` in the rows of this tree.
@@ -104,9 +103,9 @@ pub fn backward(
                         block_backward(
                             grad,
                             saved,
-                            batch,
+                            (batch, queries),
                             (heads, format),
-                            (r, a, b),
+                            block,
                             (h, g),
                             &panels[g],
                             strips,
@@ -126,30 +125,32 @@ pub fn backward(
 unsafe fn block_backward(
     grad: SharedMut,
     saved: &Saved<'_>,
-    batch: &TreeBatch,
+    (batch, queries): (&TreeBatch, &Queries),
     (heads, format): (Heads, Format),
-    (r, a, b): (usize, usize, usize),
+    block: &Block,
     (h, g): (usize, usize),
     panels: &HeadPanels,
     s: &mut Strips,
 ) {
-    let (w, ow, hd, n) = (heads.qkv_width(), heads.q_width(), heads.dim, b - a);
+    let (a, n) = (block.numbers.start, block.numbers.len());
+    let rows = &queries.rows[block.numbers.clone()];
+    let (w, ow, hd) = (heads.qkv_width(), heads.q_width(), heads.dim);
     let padded = heads.padded();
-    let queries = Matrix::new(saved.qkv, w).from(a, heads.query_column(h));
+    let q = saved.q.from(a, heads.query_column(h));
     let dout = Matrix::new(saved.dout, ow).from(a, h * hd);
     let mut delta = [0f32; BLOCK];
-    pack_rows(&mut s.queries, queries, n, hd, format);
+    pack_rows(&mut s.queries, q, n, hd, format);
     pack_rows(&mut s.dout, dout, n, hd, format);
     let words = n * COLUMNS;
-    pack_plain(&mut s.query_panels, words, queries, hd, n, Format::F32);
+    pack_plain(&mut s.query_panels, words, q, hd, n, Format::F32);
     pack_plain(&mut s.dout_panels, words, dout, hd, n, Format::F32);
     deltas(&mut delta, dout, Matrix::new(saved.out, ow).from(a, h * hd), n, hd);
     let lse = |i: usize| saved.lse[(a + i) * heads.query + h];
-    let rows = kernels().family(format, Layout::Rows);
+    let straight = kernels().family(format, Layout::Rows);
     let transposed = kernels().family(Format::F32, Layout::Transposed);
-    for (nth, (base, keys)) in strip_rows(batch, r, b).enumerate() {
+    for (nth, (base, keys)) in strip_rows(batch, block.run, rows[n - 1] as usize + 1).enumerate() {
         let (from, to) = (keys.start - base, keys.end - base);
-        let seen = |i: usize| to.min((a + i + 1).saturating_sub(base)).max(from);
+        let seen = |i: usize| to.min((rows[i] as usize + 1).saturating_sub(base)).max(from);
         for t in (0..n).step_by(ROWS) {
             let m = ROWS.min(n - t);
             let end = seen(t + m - 1);
@@ -164,11 +165,15 @@ unsafe fn block_backward(
                     score(left.as_ptr().add(at), panel, from..end, m, hd, format, to.as_mut_ptr().add(at));
                 }
             }
-            for (i, delta) in delta.iter().enumerate().take(t + m).skip(t) {
-                let row = i * DEPTH..(i + 1) * DEPTH;
-                let (p, dp) = (&mut s.weights[row.clone()], &mut s.dscores[row]);
-                score_grad(p, dp, (from, seen(i), to), heads.scale(), lse(i), *delta);
-            }
+            let tile = at..at + m * DEPTH;
+            gradient(
+                &mut s.weights[tile.clone()],
+                &mut s.dscores[tile],
+                (from..end, to),
+                &std::array::from_fn(|i| seen(t + i.min(m - 1))),
+                heads.scale(),
+                (&std::array::from_fn(|i| lse(t + i.min(m - 1))), &delta[t..t + m]),
+            );
             if end <= from {
                 if nth == 0 {
                     s.dqueries[t * padded..(t + m) * padded].fill(0.0);
@@ -184,14 +189,14 @@ unsafe fn block_backward(
                     let left = s.left.as_ptr().add(word);
                     let panel = panels.keys.panel(p, steps(base, format) + step).as_ptr();
                     let sum = s.dqueries.as_mut_ptr().add(t * padded + p * COLUMNS);
-                    rows[m - 1](count, left, panel, sum, padded, COLUMNS, nth > 0);
+                    straight[m - 1](count, left, panel, sum, padded, COLUMNS, nth > 0);
                 }
             }
         }
         for key in (from..to).step_by(ROWS) {
             let m = ROWS.min(to - key);
             // Queries before this key do not see it.
-            let skip = (base + key).saturating_sub(a) / ROWS * ROWS;
+            let skip = rows.partition_point(|&row| (row as usize) < base + key) / ROWS * ROWS;
             if skip >= n {
                 continue;
             }
@@ -212,7 +217,7 @@ unsafe fn block_backward(
     }
     for (i, dq) in s.dqueries.chunks_exact(padded).enumerate().take(n) {
         // SAFETY: this row's columns of head `h` belong to this piece, as promised.
-        let to = unsafe { grad.slice((a + i) * w + heads.query_column(h), hd) };
+        let to = unsafe { grad.slice(rows[i] as usize * w + heads.query_column(h), hd) };
         for (to, dq) in to.iter_mut().zip(dq) {
             *to = *dq;
         }
@@ -225,31 +230,4 @@ fn deltas(delta: &mut [f32; BLOCK], dout: Matrix<'_>, out: Matrix<'_>, rows: usi
     for (i, delta) in delta.iter_mut().enumerate().take(rows) {
         *delta = math::dot(&dout.data[i * dout.stride..][..dim], &out.data[i * out.stride..][..dim]);
     }
-}
-
-/// Turns scores into probabilities and `dp` into the gradient of the scores before scaling, between `from`
-/// and `seen`; both become zero from there to `to`.
-#[multiversion(targets = "simd")]
-fn score_grad(
-    p: &mut [f32],
-    dp: &mut [f32],
-    (from, seen, to): (usize, usize, usize),
-    scale: f32,
-    lse: f32,
-    delta: f32,
-) {
-    let seen = from..seen;
-    let weights = isolate(p, seen.clone(), to, 0.0);
-    let slopes = isolate(dp, seen.clone(), to, 0.0);
-    let (Some(weights), Some(slopes)) = (weights, slopes) else { return };
-    for (p, dp) in weights.as_chunks_mut::<LANES>().0.iter_mut().zip(slopes.as_chunks_mut::<LANES>().0) {
-        let (mut weights, mut slopes) = (*p, *dp);
-        for lane in 0..LANES {
-            weights[lane] = math::exp(weights[lane] * scale - lse);
-            slopes[lane] = weights[lane] * (slopes[lane] - delta) * scale;
-        }
-        (*p, *dp) = (weights, slopes);
-    }
-    isolate(p, seen.clone(), to, 0.0);
-    isolate(dp, seen, to, 0.0);
 }

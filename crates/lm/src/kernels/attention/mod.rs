@@ -9,13 +9,14 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use super::math::{self, LANES};
 use super::panel::{Matrix, bf16_pair, pack_rows, steps};
 use super::tile::{COLUMNS, DEPTH, Format, Layout, ROWS, kernels};
 use crate::batch::TreeBatch;
+use softmax::{Running, weigh};
 
 mod backward;
 mod forward;
+mod softmax;
 
 pub use backward::{HeadPanels, Saved, backward};
 pub use forward::{forward, with_tiles};
@@ -84,6 +85,43 @@ impl Heads {
     }
 }
 
+/// The rows of a batch that attention is computed for, ascending: all, or those whose result somebody needs.
+#[derive(Debug, Default)]
+pub struct Queries {
+    rows: Vec<u32>,
+    blocks: Vec<Block>,
+}
+
+/// At most [`BLOCK`] queries of one run.
+#[derive(Clone, Debug)]
+struct Block {
+    tree: usize,
+    run: usize,
+    /// Their numbers among the queries.
+    numbers: Range<usize>,
+}
+
+impl Queries {
+    /// Chooses `rows` of a batch, ascending.
+    pub fn choose(&mut self, batch: &TreeBatch, rows: impl Iterator<Item = u32>) {
+        self.rows.clear();
+        self.rows.extend(rows);
+        self.blocks.clear();
+        let mut first = 0;
+        for (r, run) in batch.runs().iter().enumerate() {
+            let end = first + self.rows[first..].partition_point(|&row| (row as usize) < run.rows.end);
+            let blocks = (first..end).step_by(BLOCK).map(|a| a..end.min(a + BLOCK));
+            self.blocks.extend(blocks.map(|numbers| Block { tree: run.tree, run: r, numbers }));
+            first = end;
+        }
+    }
+
+    /// Their rows in the batch.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+}
+
 /// At most [`DEPTH`] consecutive keys of one head, and which of them a tile of queries sees.
 #[derive(Clone, Copy)]
 pub struct Strip {
@@ -97,14 +135,14 @@ pub struct Strip {
     pub from: usize,
     /// End of the keys seen.
     pub to: usize,
-    /// Query `i` sees no key from `diagonal + i` on.
+    /// A query sees no key from `diagonal` on, counted from the key of its own row.
     pub diagonal: isize,
 }
 
 impl Strip {
-    /// End of the keys that query `i` sees.
-    fn seen(&self, i: usize) -> usize {
-        self.to.min((self.diagonal + i as isize).max(0) as usize)
+    /// End of the keys that the query of row `row` sees.
+    fn seen(&self, row: u32) -> usize {
+        self.to.min((self.diagonal + row as isize).max(0) as usize)
     }
 }
 
@@ -126,26 +164,28 @@ impl Tiles {
     }
 }
 
-/// Attention of one tile of `rows` queries of one head over keys and values of the given format;
-/// `write(i, sum, lse)` gets each query's result and its log-sum-exp of scaled scores.
+/// Attention of one tile of queries of one head over keys and values of the given format; `write(i, sum, lse)` gets
+/// each query's result and its log-sum-exp of scaled scores. `rows` are the queries' rows, ascending, which the strips'
+/// diagonals refer to.
 ///
 /// # Safety
 /// The pointers of the strips are valid for the keys seen, in whole panels of 32 and whole steps.
 pub unsafe fn attend(
     tiles: &mut Tiles,
     queries: Matrix<'_>,
-    rows: usize,
+    rows: &[u32],
     (heads, format): (Heads, Format),
     strips: impl Iterator<Item = Strip>,
     mut write: impl FnMut(usize, &[f32], f32),
 ) {
-    pack_rows(&mut tiles.queries, queries, rows, heads.dim, format);
-    let kernel = kernels().family(format, Layout::Rows)[rows - 1];
+    let count = rows.len();
+    pack_rows(&mut tiles.queries, queries, count, heads.dim, format);
+    let kernel = kernels().family(format, Layout::Rows)[count - 1];
     let padded = heads.padded();
-    let (mut top, mut total) = ([f32::NEG_INFINITY; ROWS], [0f32; ROWS]);
+    let mut running = Running::new();
     let mut first = true;
     for strip in strips {
-        let to = strip.seen(rows - 1);
+        let to = strip.seen(rows[count - 1]);
         if to <= strip.from {
             continue;
         }
@@ -154,17 +194,17 @@ pub unsafe fn attend(
         // holds `rows x padded` floats.
         unsafe {
             let scores = tiles.scores.as_mut_ptr().cast();
-            score(tiles.queries.as_ptr(), strip.keys, keys.clone(), rows, heads.dim, format, scores);
+            score(tiles.queries.as_ptr(), strip.keys, keys.clone(), count, heads.dim, format, scores);
             let mut seen = [0; ROWS];
-            (0..rows).for_each(|i| seen[i] = strip.seen(i));
-            let scores: &mut [f32] = bytemuck::cast_slice_mut(&mut tiles.scores[..rows * DEPTH]);
-            let kept = softmax(scores, keys.clone(), &seen, heads.scale(), &mut top, &mut total);
+            seen.iter_mut().zip(rows).for_each(|(seen, &row)| *seen = strip.seen(row));
+            let scores: &mut [f32] = bytemuck::cast_slice_mut(&mut tiles.scores[..count * DEPTH]);
+            let kept = weigh(scores, keys.clone(), &seen, heads.scale(), &mut running);
             if !first {
-                for (sums, kept) in tiles.sums.chunks_exact_mut(padded).zip(kept).take(rows) {
+                for (sums, kept) in tiles.sums.chunks_exact_mut(padded).zip(kept).take(count) {
                     sums.iter_mut().for_each(|s| *s *= kept);
                 }
             }
-            let (word, step, steps) = weights_as_left(&mut tiles.scores[..rows * DEPTH], keys, format);
+            let (word, step, steps) = weights_as_left(&mut tiles.scores[..count * DEPTH], keys, format);
             for p in 0..padded / COLUMNS {
                 let values = strip.values.add(p * strip.value_panel + step * COLUMNS);
                 let sums = tiles.sums.as_mut_ptr().add(p * COLUMNS);
@@ -173,11 +213,11 @@ pub unsafe fn attend(
         }
         first = false;
     }
-    for i in 0..rows {
+    for i in 0..count {
         let sum = &mut tiles.sums[i * padded..][..heads.dim];
-        let inverse = 1.0 / total[i];
+        let inverse = 1.0 / running.total[i];
         sum.iter_mut().for_each(|s| *s *= inverse);
-        write(i, sum, top[i] + total[i].ln());
+        write(i, sum, running.top[i] + running.total[i].ln());
     }
 }
 
@@ -231,72 +271,6 @@ unsafe fn score(
             kernel(steps, queries, panel, scores.add(p * COLUMNS), DEPTH, COLUMNS, false);
         }
     }
-}
-
-/// One strip of a running softmax: turns scores into weights relative to the highest score so far, and
-/// those not seen into zero. Returns what earlier sums have to be multiplied by.
-#[multiversion(targets = "simd")]
-fn softmax(
-    scores: &mut [f32],
-    strip: Range<usize>,
-    seen: &[usize; ROWS],
-    scale: f32,
-    top: &mut [f32; ROWS],
-    total: &mut [f32; ROWS],
-) -> [f32; ROWS] {
-    let mut kept = [1f32; ROWS];
-    for (i, row) in scores.chunks_exact_mut(DEPTH).enumerate() {
-        let seen = strip.start..seen[i].max(strip.start);
-        let Some(vectors) = isolate(row, seen.clone(), strip.end, f32::NEG_INFINITY) else { continue };
-        let (vectors, _) = vectors.as_chunks_mut::<LANES>();
-        let mut highest = [f32::NEG_INFINITY; LANES];
-        for scores in &*vectors {
-            for lane in 0..LANES {
-                highest[lane] = if scores[lane] > highest[lane] { scores[lane] } else { highest[lane] };
-            }
-        }
-        let new = highest.iter().fold(top[i], |a, &b| if b * scale > a { b * scale } else { a });
-        let mut sums = [0f32; LANES];
-        for scores in vectors {
-            let mut weights = *scores;
-            for lane in 0..LANES {
-                weights[lane] = math::exp(weights[lane] * scale - new);
-                sums[lane] += weights[lane];
-            }
-            *scores = weights;
-        }
-        isolate(row, seen, strip.end, 0.0);
-        kept[i] = if top[i] == f32::NEG_INFINITY { 0.0 } else { math::exp(top[i] - new) };
-        total[i] = total[i] * kept[i] + math::total(sums);
-        top[i] = new;
-    }
-    kept
-}
-
-/// The whole vectors that hold the keys `seen` of a row, with `rest` in their other lanes; vectors behind
-/// them are zeroed up to `end`. None if no key is seen.
-#[inline(always)]
-fn isolate(row: &mut [f32], seen: Range<usize>, end: usize, rest: f32) -> Option<&mut [f32]> {
-    let first = seen.start / LANES * LANES;
-    let last = if seen.is_empty() { first } else { seen.end.next_multiple_of(LANES) };
-    row[last..end.next_multiple_of(LANES)].fill(0.0);
-    if seen.is_empty() {
-        return None;
-    }
-    row[first..seen.start].fill(rest);
-    row[seen.end..last].fill(rest);
-    Some(&mut row[first..last])
-}
-
-/// Queries of a batch in pieces: run, first row, end row.
-fn blocks(batch: &TreeBatch) -> Vec<(usize, usize, usize)> {
-    let mut all = Vec::new();
-    for (r, run) in batch.runs().iter().enumerate() {
-        for a in run.rows.clone().step_by(BLOCK) {
-            all.push((r, a, run.rows.end.min(a + BLOCK)));
-        }
-    }
-    all
 }
 
 /// Row ranges of the keys that the queries up to row `end` of run `r` see, their own rows last.

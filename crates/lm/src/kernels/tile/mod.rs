@@ -73,6 +73,8 @@ pub struct Kernels {
     bf16: Option<[Family; 3]>,
     /// f32 by bf16, `A` in [`Layout::Rows`].
     widened: Family,
+    /// Whether they are those of AVX-512.
+    avx512: bool,
 }
 
 impl Kernels {
@@ -107,9 +109,14 @@ impl Kernels {
         }
     }
 
+    /// Whether what is not a product may take the instructions of AVX-512 (F), too.
+    pub fn avx512(&self) -> bool {
+        self.avx512
+    }
+
     /// The kernels that need no particular instructions.
     fn portable() -> Self {
-        Kernels { f32: portable::F32, bf16: None, widened: portable::WIDENED }
+        Kernels { f32: portable::F32, bf16: None, widened: portable::WIDENED, avx512: false }
     }
 
     /// The best kernels of this processor, or those that [`OVERRIDE`] names.
@@ -133,8 +140,10 @@ impl Kernels {
         let bf16 = (name == "avx512bf16").then_some(avx512::BF16);
         Ok(match name {
             "portable" => Kernels::portable(),
-            "avx2" => Kernels { f32: portable::avx2::F32, bf16, widened: portable::avx2::WIDENED },
-            _ => Kernels { f32: avx512::F32, bf16, widened: avx512::WIDENED },
+            "avx2" => {
+                Kernels { f32: portable::avx2::F32, bf16, widened: portable::avx2::WIDENED, avx512: false }
+            }
+            _ => Kernels { f32: avx512::F32, bf16, widened: avx512::WIDENED, avx512: true },
         })
     }
 
