@@ -1,6 +1,9 @@
 //! Choosing a token from logits.
 
+use multiversion::multiversion;
+
 use crate::kernels::head::softmax_row;
+use crate::kernels::math;
 
 /// How a token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,8 +37,8 @@ pub struct Chosen {
 /// `top_k` and `top_p` restrict what can be drawn, not the reported log-probability.
 pub fn choose(logits: &mut [f32], sampling: Sampling, uniform: f64) -> Chosen {
     let greedy = sampling.temperature <= 0.0;
-    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
-    let best = best.map_or(0, |(i, _)| i);
+    let top = highest(logits);
+    let best = logits.iter().position(|&v| v == top).unwrap_or(0);
     let inverse_t = if greedy { 1.0 } else { 1.0 / sampling.temperature };
     let raw = logits.to_vec();
     let stats = softmax_row(logits, best, inverse_t);
@@ -46,7 +49,7 @@ pub fn choose(logits: &mut [f32], sampling: Sampling, uniform: f64) -> Chosen {
         return Chosen { token: best as u32, logprob: stats.logprob };
     }
     let token = if sampling.top_k == 0 && sampling.top_p >= 1.0 {
-        draw(logits.iter().copied().enumerate(), logits.iter().map(|&p| p as f64).sum(), uniform)
+        draw_any(logits, uniform)
     } else {
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
@@ -64,6 +67,45 @@ pub fn choose(logits: &mut [f32], sampling: Sampling, uniform: f64) -> Chosen {
     };
     let token = token.unwrap_or(best);
     Chosen { token: token as u32, logprob: stats.logprob + (raw[token] - raw[best]) * inverse_t }
+}
+
+/// The largest logit.
+#[multiversion(targets = "simd")]
+fn highest(logits: &[f32]) -> f32 {
+    math::max(logits)
+}
+
+/// Probabilities that are added up together.
+const TOGETHER: usize = 64;
+
+/// The sums of [`TOGETHER`] probabilities each, without their last bits.
+#[multiversion(targets = "simd")]
+fn sums(p: &[f32], sums: &mut Vec<f64>) {
+    sums.extend(p.chunks(TOGETHER).map(|p| {
+        let (vectors, tail) = p.as_chunks::<8>();
+        let mut sum = [0f64; 8];
+        for vector in vectors {
+            for lane in 0..8 {
+                sum[lane] += vector[lane] as f64;
+            }
+        }
+        sum.iter().sum::<f64>() + tail.iter().map(|&p| p as f64).sum::<f64>()
+    }));
+}
+
+/// [`draw`] from all probabilities: from the sums of stretches of them, then within one.
+fn draw_any(p: &[f32], uniform: f64) -> Option<usize> {
+    let mut stretches = Vec::with_capacity(p.len().div_ceil(TOGETHER));
+    sums(p, &mut stretches);
+    let mut left = uniform * stretches.iter().sum::<f64>();
+    let last = stretches.iter().rposition(|&sum| sum > 0.0)?;
+    let mut at = 0;
+    while at < last && left >= stretches[at] {
+        left -= stretches[at];
+        at += 1;
+    }
+    let p = &p[at * TOGETHER..p.len().min((at + 1) * TOGETHER)];
+    draw(p.iter().copied().enumerate(), 1.0, left).map(|i| at * TOGETHER + i)
 }
 
 /// Inverse of the cumulative distribution of `(index, probability)` pairs with the given sum.
@@ -103,6 +145,25 @@ mod tests {
             let want = (l as f64 / 2.0).exp() / total * n as f64;
             assert!((*c as f64 - want).abs() < 2.0, "{c} draws, want {want}");
         }
+    }
+
+    #[test]
+    fn tokens_of_a_large_vocabulary_are_drawn_by_their_shares() {
+        // Stretches of equal tokens, one of them without any share; the last is not whole.
+        let n = 5 * TOGETHER + 7;
+        let p: Vec<f32> =
+            (0..n).map(|i| if i / TOGETHER == 1 { 0.0 } else { 1.0 + (i % 3) as f32 }).collect();
+        let total: f64 = p.iter().map(|&p| p as f64).sum();
+        let mut before = 0.0;
+        for (i, &share) in p.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            for part in [0.01, 0.5, 0.99] {
+                assert_eq!(draw_any(&p, (before + part * share as f64) / total), Some(i));
+            }
+            before += share as f64;
+        }
+        assert_eq!(draw_any(&p, 1.0), Some(n - 1));
+        assert_eq!(draw_any(&[0.0; 100], 0.3), None);
+        assert_eq!(draw_any(&[0.0, 0.5, 0.0], 1.0), Some(1));
     }
 
     #[test]

@@ -15,6 +15,10 @@ use tokenizers::{
 };
 
 use crate::caught;
+use memory::Memory;
+
+mod memory;
+mod pattern;
 
 /// A tokenizer that cannot be read, trained or applied.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,7 @@ pub struct Vocabulary<'a> {
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    memory: Memory,
 }
 
 impl Tokenizer {
@@ -121,7 +126,7 @@ impl Tokenizer {
             inner.with_truncation(None)?;
             Ok(inner)
         })?;
-        Ok(Tokenizer { inner })
+        Ok(Tokenizer { inner, memory: Memory::default() })
     }
 
     /// Trains a byte-level BPE vocabulary; the same texts give a byte-identical tokenizer.
@@ -136,7 +141,8 @@ impl Tokenizer {
         if distinct.len() != special.len() || distinct.contains("") {
             return Err(fail("special tokens must be distinct and not empty".to_owned()));
         }
-        let names: BTreeSet<&str> = longest_first(vocabulary.names).into_iter().collect();
+        let names = vocabulary.names.iter().map(String::as_str).filter(|name| !name.is_empty());
+        let names: BTreeSet<&str> = names.collect();
         let (whole, least) = (names.len(), 256 + names.len() + special.len());
         if size < least {
             let names = if whole == 0 { String::new() } else { format!(", {whole} names") };
@@ -150,8 +156,8 @@ impl Tokenizer {
             Ok(PreTokenizerWrapper::Split(split))
         };
         let bytes = ByteLevel::new(false, true, false);
-        let named = name_pattern(vocabulary.names);
-        let words = word_pattern(phrases, spaces);
+        let named = pattern::names(vocabulary.names);
+        let words = pattern::words(phrases, spaces);
         let mut steps = vec![split(words.clone(), SplitDelimiterBehavior::Isolated)?, bytes.into()];
         if let Some(named) = &named {
             // Merges are for what is spelt.
@@ -192,7 +198,7 @@ impl Tokenizer {
                 inner.add_tokens(&[AddedToken::from(*token, false).normalized(false)]);
             }
         }
-        Ok(Tokenizer { inner })
+        Ok(Tokenizer { inner, memory: Memory::default() })
     }
 
     /// The content of `tokenizer.json`.
@@ -236,14 +242,14 @@ impl Tokenizer {
                 match tokens {
                     None => plain.push_str(&text[start..end]),
                     Some(tokens) => {
-                        self.encode_plain(&plain, &mut ids)?;
+                        self.memory.recall(&plain, &mut ids, |ids| self.encode_plain(&plain, ids))?;
                         plain.clear();
                         ids.extend(tokens.iter().map(|token| token.id));
                     }
                 }
             }
         }
-        self.encode_plain(&plain, &mut ids)?;
+        self.memory.recall(&plain, &mut ids, |ids| self.encode_plain(&plain, ids))?;
         Ok(ids)
     }
 
@@ -260,7 +266,9 @@ impl Tokenizer {
             splitter.pre_tokenize(&mut words)?;
         }
         words.tokenize(|word| self.inner.get_model().tokenize(word.get()))?;
-        ids.extend(words.into_encoding(None, 0, OffsetType::None)?.get_ids());
+        for (_, _, tokens) in words.get_splits(OffsetReferential::Original, OffsetType::None) {
+            ids.extend(tokens.iter().flatten().map(|token| token.id));
+        }
         Ok(())
     }
 
@@ -292,57 +300,6 @@ fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Tokeniz
     Err(TokenizerError::Apply { reason })
 }
 
-/// Texts that are not empty, each once: the longest, which is to win, first.
-fn longest_first(texts: &[String]) -> Vec<&str> {
-    let mut sorted: Vec<&str> = texts.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
-    sorted.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
-    sorted.dedup();
-    sorted
-}
-
-/// The regular expression whose matches are the words within which BPE merges.
-///
-/// A fixed phrase comes first (the longest that fits), then a run of letters, a number, one other
-/// character; then white space.
-fn word_pattern(phrases: &[String], spaces: Spaces) -> String {
-    let sorted = longest_first(phrases);
-    let mut pattern = String::new();
-    if !sorted.is_empty() {
-        let alternatives: Vec<String> = sorted.iter().copied().map(phrase_pattern).collect();
-        let before = if spaces == Spaces::Joined { " ?" } else { "" };
-        pattern.push_str(&format!("{before}(?:{})|", alternatives.join("|")));
-    }
-    match spaces {
-        Spaces::Joined => {
-            pattern.push_str(r" ?[A-Za-z]+ [0-9]+| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]|\s+(?!\S)|\s+");
-        }
-        Spaces::Apart => pattern.push_str(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\sA-Za-z0-9]|\s+"),
-        Spaces::Trailing => {
-            let spaced: Vec<String> = sorted
-                .iter()
-                .filter(|phrase| phrase.starts_with(' '))
-                .map(|phrase| literal(phrase))
-                .collect();
-            let not_of_a_phrase = match spaced.is_empty() {
-                true => String::new(),
-                false => format!("(?!{})", spaced.join("|")),
-            };
-            let words = "[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\\sA-Za-z0-9]";
-            pattern.push_str(&format!(r"(?:{words})(?:{not_of_a_phrase} )?|\s+"));
-        }
-    }
-    pattern
-}
-
-/// The regular expression of the names, longer ones first; nothing without names.
-fn name_pattern(names: &[String]) -> Option<String> {
-    let alternatives: Vec<String> = longest_first(names).into_iter().map(literal).collect();
-    // One condition behind all of them: they are matched together, however many.
-    let one = format!("(?:{})(?![A-Za-z0-9])", alternatives.join("|"));
-    // A space before a name is not part of it.
-    (!alternatives.is_empty()).then(|| format!("(?<![A-Za-z0-9]){one}| (?={one})"))
-}
-
 /// A model with a further token for each name, which no merge leads to: it is taken where it is a whole word.
 fn with_names(model: &BPE, names: &BTreeSet<&str>, bytes: ByteLevel) -> tokenizers::Result<BPE> {
     if names.is_empty() {
@@ -363,28 +320,4 @@ fn with_names(model: &BPE, names: &BTreeSet<&str>, bytes: ByteLevel) -> tokenize
     }
     // Not from the value: the library wants borrowed text.
     Ok(serde_json::from_str(&json.to_string())?)
-}
-
-/// A text as a regular expression.
-fn literal(text: &str) -> String {
-    let mut pattern = String::new();
-    for character in text.chars() {
-        // Not `<` and `>`: escaped, they mean the edges of a word.
-        if r"\.+*?()|[]{}^$".contains(character) {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern
-}
-
-/// A phrase as a regular expression that does not end inside a longer word or number.
-fn phrase_pattern(phrase: &str) -> String {
-    let mut pattern = literal(phrase);
-    match phrase.chars().last() {
-        Some(last) if last.is_ascii_alphabetic() => pattern.push_str("(?![A-Za-z])"),
-        Some(last) if last.is_ascii_digit() => pattern.push_str("(?![0-9])"),
-        _ => {}
-    }
-    pattern
 }
