@@ -27,7 +27,7 @@ struct Link {
 #[derive(Debug, Default)]
 pub struct TreeBuilder {
     links: Vec<Link>,
-    /// The child of a node that holds a token.
+    /// The child of a node that holds a token, without first children: most nodes have no other.
     children: HashMap<(u32, u32), u32>,
     roots: Vec<u32>,
     targets: Vec<(u32, u32)>,
@@ -68,19 +68,22 @@ impl TreeBuilder {
 
     fn child(&mut self, node: Node, token: u32) -> Node {
         let new = self.links.len() as u32;
-        let child = *self.children.entry((node.0, token)).or_insert(new);
-        if child == new {
-            let link = Link { token, parent: node.0, first_child: NONE, last_child: NONE, sibling: NONE };
-            self.links.push(link);
-            let last = self.links[node.0 as usize].last_child;
-            if last == NONE {
-                self.links[node.0 as usize].first_child = new;
-            } else {
-                self.links[last as usize].sibling = new;
+        let parent = self.links[node.0 as usize];
+        if parent.first_child == NONE {
+            self.links[node.0 as usize].first_child = new;
+        } else if self.links[parent.first_child as usize].token == token {
+            return Node(parent.first_child);
+        } else {
+            let child = *self.children.entry((node.0, token)).or_insert(new);
+            if child != new {
+                return Node(child);
             }
-            self.links[node.0 as usize].last_child = new;
+            self.links[parent.last_child as usize].sibling = new;
         }
-        Node(child)
+        self.links[node.0 as usize].last_child = new;
+        let link = Link { token, parent: node.0, first_child: NONE, last_child: NONE, sibling: NONE };
+        self.links.push(link);
+        Node(new)
     }
 
     /// Number of tokens held so far, those included that nothing is scored after.

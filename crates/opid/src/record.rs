@@ -26,11 +26,11 @@ pub struct Record<'a> {
     turn_advantages: Vec<TurnAdvantages>,
 }
 
-/// Advantages of one turn's response tokens, a number for each.
+/// Advantages of one turn's response tokens, a number for each, to the seven digits of an f32.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TurnAdvantages {
     /// From the outcome of the episode.
-    pub outcome: Vec<f64>,
+    pub outcome: Vec<f32>,
     /// Where the turn was scored under the skill of its episode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub episode_skill: Option<SkillAdvantage>,
@@ -43,9 +43,9 @@ pub struct TurnAdvantages {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SkillAdvantage {
     /// What the skill adds to the advantage.
-    pub advantage: Vec<f64>,
+    pub advantage: Vec<f32>,
     /// Log-probability under the skill.
-    pub logprobs: Vec<f64>,
+    pub logprobs: Vec<f32>,
 }
 
 /// The records of a training step's trajectories, in their order.
@@ -61,15 +61,16 @@ pub fn records<'a>(
         .zip(analyses)
         .map(|(trajectory, a)| Record { trajectory, analysis: a.as_ref(), turn_advantages: Vec::new() })
         .collect();
+    let digits = |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect();
     for row in rows {
         let at = row.tokens.clone();
         let skill = |scores: Option<&Scores>, advantage: &[f64]| {
             let scores = scores.filter(|s| s.selected[at.start])?;
-            let logprobs = scores.logprobs[at.clone()].to_vec();
-            Some(SkillAdvantage { advantage: advantage[at.clone()].to_vec(), logprobs })
+            let logprobs = digits(&scores.logprobs[at.clone()]);
+            Some(SkillAdvantage { advantage: digits(&advantage[at.clone()]), logprobs })
         };
         records[row.trajectory].turn_advantages.push(TurnAdvantages {
-            outcome: parts.outcome[at.clone()].to_vec(),
+            outcome: digits(&parts.outcome[at.clone()]),
             episode_skill: skill(skills.map(|s| &s.episode), &parts.episode_skill),
             step_skill: skill(skills.map(|s| &s.step), &parts.step_skill),
         });

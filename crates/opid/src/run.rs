@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use opid_lm::storage::{Storage, replace};
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -128,14 +129,17 @@ impl RunFolder {
     }
 
     /// Writes `trajectories/NAME.jsonl.gz`, one record a line.
-    pub fn write_trajectories<T: Serialize>(&self, name: &str, records: &[T]) -> Result<(), RunError> {
+    pub fn write_trajectories<T: Serialize + Sync>(&self, name: &str, records: &[T]) -> Result<(), RunError> {
         let path = self.path.join("trajectories").join(format!("{name}.jsonl.gz"));
+        let line = |record: &T| {
+            let mut line = serde_json::to_vec(record).expect("trajectories are plain data");
+            line.push(b'\n');
+            line
+        };
+        let lines: Vec<Vec<u8>> = records.par_iter().map(line).collect();
         let mut fill = |path: &Path| {
             let mut out = GzEncoder::new(File::create(path)?, Compression::fast());
-            for record in records {
-                out.write_all(&serde_json::to_vec(record).expect("trajectories are plain data"))?;
-                out.write_all(b"\n")?;
-            }
+            lines.iter().try_for_each(|line| out.write_all(line))?;
             out.finish().map(drop)
         };
         io("write", &path, replace(self.storage.as_ref(), &path, &mut fill))

@@ -80,7 +80,7 @@ impl Reader {
             "ended": turn.ended,
             "prompt": turn.prompt.len(),
             "pieces": pieces,
-            "old": turn.logprobs.iter().map(|&l| significant(f64::from(l), 4)).collect::<Vec<_>>(),
+            "old": turn.logprobs.iter().map(|&l| short(l)).collect::<Vec<_>>(),
         });
         let mut set = |key: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -132,17 +132,21 @@ impl Reader {
 fn part(part: &SkillAdvantage) -> Value {
     json!({
         "advantage": numbers(&part.advantage),
-        "logprobs": part.logprobs.iter().map(|&l| significant(l, 4)).collect::<Vec<_>>(),
+        "logprobs": part.logprobs.iter().map(|&l| short(l)).collect::<Vec<_>>(),
     })
 }
 
 /// A number for every token, or one where all are the same.
-fn numbers(values: &[f64]) -> Value {
-    let short = |value: f64| significant(value, 4);
+fn numbers(values: &[f32]) -> Value {
     match values {
         [first, rest @ ..] if rest.iter().all(|value| value == first) => json!(short(*first)),
         values => json!(values.iter().map(|&value| short(value)).collect::<Vec<_>>()),
     }
+}
+
+/// A number of a token, as it is shown.
+fn short(value: f32) -> f64 {
+    significant(f64::from(value), 4)
 }
 
 /// The text of every token, so that all together are the text of the response with its special tokens. Bytes of a
