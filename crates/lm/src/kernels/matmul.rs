@@ -17,8 +17,9 @@ pub const CHUNK: usize = 8 * ROWS;
 /// Words of the left operand that are laid out at a time; they stay in the second-level cache.
 const LEFT_WORDS: usize = 1 << 17;
 
-/// Rows of a weight gradient that one piece of work computes.
-const GRADIENT_ROWS: usize = 8 * ROWS;
+/// Most rows of a weight gradient that one piece of work computes; their tiles stay in the second-level cache. Every
+/// piece reads the whole right operand, which often does not.
+const GRADIENT_ROWS: usize = 28 * ROWS;
 
 thread_local! {
     /// Tiles of the left operand; one buffer a thread, so that nothing is allocated in a step.
@@ -134,8 +135,10 @@ pub fn gradient(grad: &mut [f32], dy: Matrix<'_>, outputs: usize, x: &Panels) {
     assert_eq!(grad.len(), outputs * inputs, "weight gradient of another size");
     let block = block_depth(x.format());
     let family = kernels().family(x.format(), Layout::Columns);
-    grad.par_chunks_mut(GRADIENT_ROWS * inputs).enumerate().for_each(|(piece, grad)| {
-        let (first, count) = (piece * GRADIENT_ROWS, grad.len() / inputs);
+    // An element's value does not depend on the piece it is in.
+    let rows = outputs.div_ceil(rayon::current_num_threads()).next_multiple_of(ROWS).min(GRADIENT_ROWS);
+    grad.par_chunks_mut(rows * inputs).enumerate().for_each(|(piece, grad)| {
+        let (first, count) = (piece * rows, grad.len() / inputs);
         with_tiles(GRADIENT_ROWS * DEPTH, |tiles| {
             for k in (0..x.depth()).step_by(block) {
                 let depth = block.min(x.depth() - k);

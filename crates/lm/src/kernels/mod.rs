@@ -21,34 +21,34 @@ pub mod tile;
 
 /// A mutable base address that several workers share, each writing places no other one touches.
 #[derive(Clone, Copy)]
-pub struct SharedMut(*mut f32);
+pub struct SharedMut<T = f32>(*mut T);
 
-// SAFETY: a plain address; every use site states why its writes do not overlap.
-unsafe impl Send for SharedMut {}
+// SAFETY: a plain address of plain numbers; every use site states why its writes do not overlap.
+unsafe impl<T: bytemuck::Pod> Send for SharedMut<T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedMut {}
+unsafe impl<T: bytemuck::Pod> Sync for SharedMut<T> {}
 
-impl SharedMut {
+impl<T> SharedMut<T> {
     /// Wraps the start of `slice`.
-    pub fn new(slice: &mut [f32]) -> Self {
+    pub fn new(slice: &mut [T]) -> Self {
         SharedMut(slice.as_mut_ptr())
     }
 
-    /// The address `offset` floats after the start.
+    /// The address `offset` numbers after the start.
     ///
     /// # Safety
     /// `offset` lies within the slice this was made from.
-    pub unsafe fn at(self, offset: usize) -> *mut f32 {
+    pub unsafe fn at(self, offset: usize) -> *mut T {
         // SAFETY: promised by the caller.
         unsafe { self.0.add(offset) }
     }
 
-    /// `len` floats from `offset` on.
+    /// `len` numbers from `offset` on.
     ///
     /// # Safety
     /// The range lies within the slice this was made from, and no other reference to any of it is
     /// alive while the result is.
-    pub unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [f32] {
+    pub unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [T] {
         // SAFETY: promised by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(offset), len) }
     }

@@ -3,11 +3,12 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::SharedMut;
 use super::buffer::Buffer;
 use super::tile::{COLUMNS, DEPTH, Format, ROWS};
 
-/// Panels that are laid out together.
-const TOGETHER: usize = 8;
+/// Steps of all panels that are laid out together, in words.
+const TOGETHER: usize = 1 << 15;
 
 /// A row-major matrix inside a slice: rows start `stride` floats apart.
 #[derive(Clone, Copy)]
@@ -108,10 +109,17 @@ impl Panels {
     /// Takes over the `depth x columns` matrix `m`.
     pub fn fill(&mut self, m: Matrix<'_>, depth: usize, columns: usize, format: Format) {
         let (words, size) = self.reset(depth, columns, format);
-        words.par_chunks_mut(size * TOGETHER).enumerate().for_each(|(group, words)| {
-            let first = group * TOGETHER * COLUMNS;
-            let count = columns.min(first + TOGETHER * COLUMNS) - first;
-            pack_plain(words, size, m.from(0, first), count, depth, format);
+        let panels = columns.div_ceil(COLUMNS);
+        let words = SharedMut::new(words);
+        let together = (TOGETHER / (panels * COLUMNS)).max(1);
+        (0..size / COLUMNS).into_par_iter().step_by(together).for_each(|first| {
+            let end = (first + together).min(size / COLUMNS);
+            let rows = if format == Format::F32 { first..end } else { 2 * first..depth.min(2 * end) };
+            // SAFETY: the panels hold all steps, and each piece writes its own.
+            unsafe {
+                let words = words.at(first * COLUMNS);
+                pack_plain(words, size, m.from(rows.start, 0), columns, rows.len(), format);
+            }
         });
     }
 
@@ -133,18 +141,23 @@ pub fn steps(depth: usize, format: Format) -> usize {
     }
 }
 
-/// Panels of `size` words each from `columns` columns of `m`.
+/// Steps of panels from `depth` rows and `columns` columns of `m`; the panels lie `size` words apart.
+///
+/// # Safety
+/// Every panel has so many steps from its address on, and nobody else uses them.
 #[multiversion(targets = "simd")]
-pub fn pack_plain(
-    panels: &mut [u32],
+pub unsafe fn pack_plain(
+    panels: *mut u32,
     size: usize,
     m: Matrix<'_>,
     columns: usize,
     depth: usize,
     format: Format,
 ) {
+    // SAFETY: as promised to this function.
+    let step = |p: usize, s: usize| unsafe { &mut *panels.add(p * size + s * COLUMNS).cast::<[u32; COLUMNS]>() };
     // Row by row, so that memory is read in the longest stretches.
-    for s in 0..size / COLUMNS {
+    for s in 0..steps(depth, format) {
         let (low, high) = match format {
             Format::F32 => (m.row(s, 0, columns), None),
             Format::Bf16 | Format::Widened => {
@@ -155,15 +168,14 @@ pub fn pack_plain(
         let (whole, rest) = low.as_chunks::<COLUMNS>();
         let whole_high = high.map(|high| high.as_chunks::<COLUMNS>().0);
         for (p, x) in whole.iter().enumerate() {
-            let words = &mut panels[p * size + s * COLUMNS..].as_chunks_mut::<COLUMNS>().0[0];
-            *words = match whole_high {
+            *step(p, s) = match whole_high {
                 _ if format == Format::F32 => x.map(f32::to_bits),
                 Some(high) => std::array::from_fn(|j| bf16_pair(x[j], high[p][j])),
                 None => x.map(bf16),
             };
         }
         if !rest.is_empty() {
-            let words = &mut panels[whole.len() * size + s * COLUMNS..][..COLUMNS];
+            let words = step(whole.len(), s);
             words.fill(0);
             for (j, (word, x)) in words.iter_mut().zip(rest).enumerate() {
                 let high = high.map_or(0.0, |high| high[whole.len() * COLUMNS + j]);

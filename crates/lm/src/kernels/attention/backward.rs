@@ -142,8 +142,11 @@ unsafe fn block_backward(
     pack_rows(&mut s.queries, q, n, hd, format);
     pack_rows(&mut s.dout, dout, n, hd, format);
     let words = n * COLUMNS;
-    pack_plain(&mut s.query_panels, words, q, hd, n, Format::F32);
-    pack_plain(&mut s.dout_panels, words, dout, hd, n, Format::F32);
+    // SAFETY: both hold BLOCK steps of every panel of a head.
+    unsafe {
+        pack_plain(s.query_panels.as_mut_ptr(), words, q, hd, n, Format::F32);
+        pack_plain(s.dout_panels.as_mut_ptr(), words, dout, hd, n, Format::F32);
+    }
     deltas(&mut delta, dout, Matrix::new(saved.out, ow).from(a, h * hd), n, hd);
     let lse = |i: usize| saved.lse[(a + i) * heads.query + h];
     let straight = kernels().family(format, Layout::Rows);
