@@ -117,9 +117,10 @@ impl Learner {
         let model = self.reference.as_ref().filter(|_| recipe.loss.kl > 0.0)?;
         let mut reference = vec![0.0; rows.last().map_or(0, |r| r.tokens.end)];
         let mut computed = 0;
+        let mut scorer = self.workspace.scorer(model);
         for pack in pack_responses(trajectories, rows, recipe.optimizer.micro_batch_tokens) {
             computed += pack.batch.rows();
-            let stats = self.workspace.score(model, &pack.batch, recipe.rollout.temperature);
+            let stats = scorer.score(&pack.batch, recipe.rollout.temperature);
             for (stats, &n) in stats.iter().zip(&pack.numbers) {
                 reference[n] = stats.logprob as f64;
             }
@@ -146,8 +147,9 @@ impl Learner {
             objective.weigh(rows, recipe.rollout.max_response_tokens);
             if objective.needs_log_probs() {
                 let mut log_probs = vec![0.0; tokens.old.len()];
+                let mut scorer = self.workspace.scorer(policy);
                 for pack in packs {
-                    let stats = self.workspace.score(policy, &pack.batch, temperature);
+                    let stats = scorer.score(&pack.batch, temperature);
                     for (stats, &n) in stats.iter().zip(&pack.numbers) {
                         log_probs[n] = stats.logprob as f64;
                     }

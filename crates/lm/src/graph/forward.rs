@@ -53,6 +53,7 @@ impl Workspace {
         self.layers.resize_with(sets.max(self.layers.len()), Default::default);
         self.inputs.resize_with(layers, Default::default);
         self.outputs.choose(batch);
+        self.distinct.choose(batch, model.config.vocab_size);
         let weight = &model.weights[model.layout.embedding.clone()];
         embedding::forward(self.x.take(n * d), weight, batch.tokens(), d);
         let purpose = if keep { Purpose::Train } else { Purpose::Score };
@@ -71,8 +72,31 @@ impl Workspace {
         let format = kernels().weight_format(model.precision);
         let layer = &model.layout.layers[l];
         let head_norm = head_norm(model, layer);
-        self.weights.forward(model, layer);
-        let (rope, panels, x) = (&self.rope, &self.weights, self.x.take(n * d));
+        let panels = match self.laid_out.layers.get(l) {
+            Some(panels) if purpose == Purpose::Score => panels,
+            _ => {
+                self.weights.forward(model, layer);
+                &self.weights
+            }
+        };
+        let (rope, x) = (&self.rope, self.x.take(n * d));
+        let project = |qkv: &mut [f32], x: &[f32], normed: &mut [f32]| {
+            norm::forward(normed, x, &w[layer.attention_norm.clone()], eps);
+            product(Output::set(qkv, width), Matrix::new(normed, d), x.len() / d, &panels.qkv);
+            if let Some(range) = &layer.qkv_bias {
+                bias::forward(qkv, &w[range.clone()]);
+            }
+        };
+        // Of the first layer, once for each token of the vocabulary that occurs.
+        let distinct = if l == 0 { &self.distinct.tokens[..] } else { &[] };
+        let table = self.distinct.qkv.take(distinct.len() * width);
+        table.par_chunks_mut(CHUNK * width).zip(distinct.par_chunks(CHUNK)).for_each(|(qkv, tokens)| {
+            with_scratch([tokens.len() * d; 2], |[x, normed]| {
+                embedding::forward(x, &w[model.layout.embedding.clone()], tokens, d);
+                project(qkv, x, normed);
+            });
+        });
+        let (table, places) = (&*table, &self.distinct.places);
         // Widths of what is saved; where it is not, pieces of width 0 stand for it.
         let saved_width = |width: usize| if purpose == Purpose::Score { 0 } else { width };
         let raw_width = if head_norm.is_some() { saved_width(qk) } else { 0 };
@@ -89,16 +113,17 @@ impl Workspace {
             .zip(pieces(input, input_width, n))
             .zip(pieces(saved.qk_raw.take(n * raw_width), raw_width, n))
             .zip(batch.positions().par_chunks(CHUNK))
-            .for_each(|((((x, qkv), input), raw), positions)| {
+            .zip(places.par_chunks(CHUNK))
+            .for_each(|(((((x, qkv), input), raw), positions), places)| {
                 if input_width > 0 {
                     input.copy_from_slice(x);
                 }
-                with_scratch([x.len()], |[normed]| {
-                    norm::forward(normed, x, &w[layer.attention_norm.clone()], eps);
-                    product(Output::set(qkv, width), Matrix::new(normed, d), positions.len(), &panels.qkv);
-                });
-                if let Some(range) = &layer.qkv_bias {
-                    bias::forward(qkv, &w[range.clone()]);
+                if l == 0 {
+                    for (qkv, &place) in qkv.chunks_exact_mut(width).zip(places) {
+                        qkv.copy_from_slice(&table[place as usize * width..][..width]);
+                    }
+                } else {
+                    with_scratch([x.len()], |[normed]| project(qkv, x, normed));
                 }
                 if raw_width > 0 {
                     for (row, raw) in qkv.chunks_exact(width).zip(raw.chunks_exact_mut(qk)) {

@@ -19,6 +19,9 @@ use crate::parameters::Layer;
 
 mod backward;
 mod forward;
+mod scorer;
+
+pub use scorer::Scorer;
 
 /// Memory of the passes, kept between calls so that nothing is allocated in a step.
 #[derive(Debug)]
@@ -30,12 +33,15 @@ pub struct Workspace {
     inputs: Vec<Buffer<f32>>,
     /// What else the backward pass needs: of every layer, or of the one it is at.
     layers: Vec<Saved>,
+    /// The weights of the layer that the passes are at.
     weights: LayerPanels,
+    laid_out: scorer::LaidOut,
     keys: Vec<[Panels; 2]>,
     head_panels: Vec<HeadPanels>,
     operand: Panels,
     head: HeadBuffers,
     outputs: Outputs,
+    distinct: Distinct,
     /// The residual stream before a layer, of all rows.
     x: Buffer<f32>,
     /// The residual stream after the last layer, of the rows it puts out.
@@ -71,6 +77,37 @@ impl Outputs {
         self.last.choose(batch, self.places.drain(..));
         let place = |row: &u32| self.last.rows().partition_point(|r| r < row) as u32;
         self.places.extend(batch.target_rows().iter().map(place));
+    }
+}
+
+/// The different tokens of a batch: before positions enter, the first layer makes the same of equal ones.
+#[derive(Debug, Default)]
+struct Distinct {
+    tokens: Vec<u32>,
+    /// For each row, the place of its token.
+    places: Vec<u32>,
+    /// By token of the vocabulary, its place, where it has one.
+    of_token: Vec<u32>,
+    /// Queries, keys and values of these tokens.
+    qkv: Buffer<f32>,
+}
+
+impl Distinct {
+    /// Those of a batch.
+    fn choose(&mut self, batch: &TreeBatch, vocab: usize) {
+        const NONE: u32 = u32::MAX;
+        self.of_token.clear();
+        self.of_token.resize(vocab, NONE);
+        self.tokens.clear();
+        self.places.clear();
+        for &token in batch.tokens() {
+            let place = &mut self.of_token[token as usize];
+            if *place == NONE {
+                *place = self.tokens.len() as u32;
+                self.tokens.push(token);
+            }
+            self.places.push(*place);
+        }
     }
 }
 
@@ -157,9 +194,16 @@ fn pieces(rows: &mut [f32], width: usize, count: usize) -> Vec<&mut [f32]> {
 }
 
 /// The head over the normalised rows that predict targets.
-fn head_of<'a>(model: &'a Model, hidden: &'a [f32], batch: &'a TreeBatch, temperature: f32) -> Head<'a> {
+fn head_of<'a>(
+    model: &'a Model,
+    hidden: &'a [f32],
+    batch: &'a TreeBatch,
+    temperature: f32,
+    laid_out: Option<&'a Panels>,
+) -> Head<'a> {
     Head {
         hidden,
+        laid_out,
         weight: &model.weights[model.layout.head.clone()],
         tokens: batch.target_tokens(),
         temperature,
@@ -176,11 +220,13 @@ impl Workspace {
             inputs: Vec::new(),
             layers: Vec::new(),
             weights: LayerPanels::default(),
+            laid_out: scorer::LaidOut::default(),
             keys: Vec::new(),
             head_panels: Vec::new(),
             operand: Panels::default(),
             head: HeadBuffers::default(),
             outputs: Outputs::default(),
+            distinct: Distinct::default(),
             x: Buffer::new(),
             last: Buffer::new(),
             normed: Buffer::new(),
@@ -202,15 +248,6 @@ impl Workspace {
         Workspace { recompute, ..self }
     }
 
-    /// Log-probability (of logits divided by `temperature`) and entropy of every target.
-    pub fn score(&mut self, model: &Model, batch: &TreeBatch, temperature: f32) -> Vec<TokenStats> {
-        self.forward(model, batch, false);
-        self.gather(model, batch);
-        let n = batch.targets() * model.config.hidden_size;
-        let head = head_of(model, self.hidden_normed.get(n), batch, temperature);
-        head::run(&head, &mut self.head, None)
-    }
-
     /// As [`score`](Self::score), and adds the gradient of the loss that `loss` describes to `grad`,
     /// which has the layout of the model's parameters.
     pub fn forward_backward(
@@ -228,7 +265,7 @@ impl Workspace {
         self.forward(model, batch, true);
         self.gather(model, batch);
         let n = batch.targets() * model.config.hidden_size;
-        let head = head_of(model, self.hidden_normed.get(n), batch, temperature);
+        let head = head_of(model, self.hidden_normed.get(n), batch, temperature, None);
         let weight = &mut grad[model.layout.head.clone()];
         let grads = HeadGrad { hidden: self.dhidden.take(n), weight, loss };
         let stats = head::run(&head, &mut self.head, Some(grads));

@@ -83,6 +83,8 @@ pub struct Head<'a> {
     pub hidden: &'a [f32],
     /// Weight, `[vocab, d]`.
     pub weight: &'a [f32],
+    /// The same laid out for the logits, if it is.
+    pub laid_out: Option<&'a Panels>,
     /// Token of each target.
     pub tokens: &'a [u32],
     /// Divides the logits.
@@ -153,16 +155,19 @@ fn logits_and_stats(
 ) {
     let d = hidden.len() / stats.len();
     let vocab = logits.len() / stats.len();
-    let blocks = vocab.div_ceil(VOCAB_BLOCK);
+    let size = if head.laid_out.is_some() { vocab } else { VOCAB_BLOCK };
+    let blocks = vocab.div_ceil(size);
     let inverse_t = 1.0 / head.temperature;
-    for (block, weight) in head.weight.chunks(VOCAB_BLOCK * d).enumerate() {
-        let count = weight.len() / d;
-        panels.fill_transposed(Matrix::new(weight, d), d, count, kernels().weight_format(head.precision));
-        let panels = &*panels;
+    for (block, weight) in head.weight.chunks(size * d).enumerate() {
+        let panels = head.laid_out.unwrap_or_else(|| {
+            let count = weight.len() / d;
+            panels.fill_transposed(Matrix::new(weight, d), d, count, kernels().weight_format(head.precision));
+            panels
+        });
         let chunks = logits.par_chunks_mut(CHUNK * vocab).zip(hidden.par_chunks(CHUNK * d));
         chunks.zip(stats.par_chunks_mut(CHUNK)).enumerate().for_each(|(chunk, ((logits, hidden), stats))| {
             product(
-                Output::set(&mut logits[block * VOCAB_BLOCK..], vocab),
+                Output::set(&mut logits[block * size..], vocab),
                 Matrix::new(hidden, d),
                 stats.len(),
                 panels,

@@ -155,7 +155,8 @@ pub unsafe fn pack_plain(
     format: Format,
 ) {
     // SAFETY: as promised to this function.
-    let step = |p: usize, s: usize| unsafe { &mut *panels.add(p * size + s * COLUMNS).cast::<[u32; COLUMNS]>() };
+    let step =
+        |p: usize, s: usize| unsafe { &mut *panels.add(p * size + s * COLUMNS).cast::<[u32; COLUMNS]>() };
     // Row by row, so that memory is read in the longest stretches.
     for s in 0..steps(depth, format) {
         let (low, high) = match format {

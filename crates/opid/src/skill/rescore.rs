@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use opid_lm::batch::Node;
-use opid_lm::graph::Workspace;
+use opid_lm::graph::{Scorer, Workspace};
 use opid_lm::model::Model;
 use rayon::prelude::*;
 
@@ -101,6 +101,7 @@ impl Rescorer<'_> {
         if self.plain {
             result.plain = Some(vec![0.0; total]);
         }
+        let mut scorer = workspace.scorer(self.model);
         let mut packer = Packer::new(self.micro_batch_tokens);
         let mut group = None;
         let mut rest = rows;
@@ -143,12 +144,12 @@ impl Rescorer<'_> {
                     }
                 }
                 for pack in packer.full() {
-                    self.score_pack(workspace, &pack, &mut result);
+                    self.score_pack(&mut scorer, &pack, &mut result);
                 }
             }
         }
         for pack in packer.finish() {
-            self.score_pack(workspace, &pack, &mut result);
+            self.score_pack(&mut scorer, &pack, &mut result);
         }
         Ok(result)
     }
@@ -170,10 +171,10 @@ impl Rescorer<'_> {
         messages.into_iter().filter_map(|key| message(key).transpose()).collect()
     }
 
-    fn score_pack(&self, workspace: &mut Workspace, pack: &Pack, result: &mut SkillScores) {
+    fn score_pack(&self, scorer: &mut Scorer<'_>, pack: &Pack, result: &mut SkillScores) {
         let total = result.step.logprobs.len();
         result.computed += pack.batch.rows();
-        let stats = workspace.score(self.model, &pack.batch, self.temperature);
+        let stats = scorer.score(&pack.batch, self.temperature);
         for (stats, number) in stats.iter().zip(&pack.numbers) {
             // The second and third `total` numbers are those under step skills and without any.
             let (part, n) = (number / total, number % total);
