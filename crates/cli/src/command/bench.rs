@@ -8,6 +8,9 @@ use opid::recipe::Recipe;
 
 use super::print;
 
+/// Steps that are measured of each method.
+const STEPS: step::Extent = step::Extent { rounds: 4, steps: 4 };
+
 /// Options of `bench`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -173,7 +176,7 @@ fn measure_environments(args: &EnvironmentArgs) -> anyhow::Result<()> {
     let mut text = String::from(
         "environment                       steps/s  per CPU s   (borrowed)   commands  ready ms  state bytes\n",
     );
-    for m in &measured {
+    for m in measured {
         text.push_str(&format!(
             "{:<30} {:>10.0} {:>10.0} {:>12.0} {:>10.1} {:>9.2} {:>12.0}\n",
             m.name,
@@ -222,9 +225,9 @@ fn measure_models(common: &Common) -> anyhow::Result<()> {
         figures.extend(model::large("B", &model::model_b(), &[large, single])?);
         eprintln!("measuring steps of the built-in recipe");
         let recipe = Recipe::read(None, &[])?;
-        let [opid, grpo] = step::measure(&recipe, None, repetitions as u64, &mut |what| eprintln!("{what}"))?;
-        figures.push(Figure::ratio("step/opid-over-grpo", opid.total / grpo.total.max(1e-9)));
-        figures.push(Figure::ratio("tokens/opid/padded-over-here", opid.tokens.saved()));
+        let compared = step::measure(&recipe, None, STEPS, &mut |what| eprintln!("{what}"))?;
+        figures.push(Figure::ratio("step/opid-over-grpo", compared.opid_over_grpo));
+        figures.push(Figure::ratio("tokens/opid/padded-over-here", compared.algorithms[0].tokens.saved()));
     }
     let mut text = list(&figures, common)?;
     if !common.json {
@@ -276,27 +279,25 @@ fn measure_steps(args: &StepArgs) -> anyhow::Result<()> {
     let located = args.model.as_deref().map(opid::run::locate).transpose()?;
     let folder = located.map(|l| l.folder);
     let named = Some(&recipe.policy.model).filter(|m| !m.is_empty()).map(PathBuf::from);
-    let repetitions = if args.common.quick { 1 } else { 5 };
+    let extent = if args.common.quick { step::Extent { rounds: 1, steps: 1 } } else { STEPS };
     let model = folder.or(named);
-    let measured = step::measure(&recipe, model.as_deref(), repetitions, &mut |what| eprintln!("{what}"))?;
-    let [opid, grpo] = &measured;
-    let ratio = opid.total / grpo.total.max(1e-9);
+    let compared = step::measure(&recipe, model.as_deref(), extent, &mut |what| eprintln!("{what}"))?;
     if args.common.json {
-        let value = serde_json::json!({ "algorithms": measured, "opid_over_grpo": ratio });
-        return print(&format!("{value}\n"));
+        return print(&format!("{}\n", serde_json::to_string(&compared)?));
     }
+    let (measured, ratio) = (&compared.algorithms, compared.opid_over_grpo);
     let mut text =
         String::from("seconds of a step   total  rollout  reference  analyzer  re-score  update\n");
-    for m in &measured {
+    for m in measured {
         let s = &m.seconds;
         text.push_str(&format!(
             "{:<17} {:>7.2} {:>8.2} {:>10.2} {:>9.2} {:>9.2} {:>7.2}\n",
             m.algorithm, m.total, s.rollout, s.reference, s.analyzer_wait, s.rescore, s.update
         ));
     }
-    text.push_str(&format!("OPID takes {ratio:.2} times as long as GRPO.\n\n"));
+    text.push_str(&format!("OPID takes {ratio:.2} times as long as GRPO, for the same episodes.\n\n"));
     text.push_str("tokens computed, without sampling      here  row per turn    padded  padded/here\n");
-    for m in &measured {
+    for m in measured {
         let t = &m.tokens;
         text.push_str(&format!(
             "{:<33} {:>9} {:>13} {:>9} {:>11.1}x\n",

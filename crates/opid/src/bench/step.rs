@@ -51,6 +51,29 @@ pub struct Measured {
     pub tokens: Tokens,
 }
 
+/// Both, and how they compare.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// OPID and GRPO.
+    pub algorithms: [Measured; 2],
+    /// How many times as long a step takes under OPID as the same step, of the same episodes, under GRPO; the median
+    /// over steps.
+    pub opid_over_grpo: f64,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// How often both methods take turns: the machine may change while they do.
+    pub rounds: usize,
+    /// Steps of each round, besides a first one that does not count.
+    pub steps: u64,
+}
+
+/// Learning rate of the measured steps: so small that the policy stays what it is, and both methods sample the same
+/// episodes.
+const NO_LEARNING: f64 = 1e-20;
+
 /// Tokens of one training step, without those of sampling.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Tokens {
@@ -72,17 +95,16 @@ impl Tokens {
     }
 }
 
-/// Measures `repetitions` steps under OPID and as many under GRPO, after one each that does not count;
-/// the policy is in the folder `model`, or random.
+/// Measures steps of the same episodes under OPID and under GRPO; the policy is in the folder `model`, or random.
 ///
 /// # Errors
 /// There is no policy, or training fails.
 pub fn measure(
     recipe: &Recipe,
     model: Option<&Path>,
-    repetitions: u64,
+    extent: Extent,
     progress: &mut dyn FnMut(&str),
-) -> Result<[Measured; 2], StepError> {
+) -> Result<Comparison, StepError> {
     let scratch = tempfile::tempdir();
     let scratch = scratch.map_err(|source| StepError::File { path: std::env::temp_dir(), source })?;
     let policy = match model {
@@ -98,26 +120,39 @@ pub fn measure(
     let mut recipe = recipe.clone();
     recipe.policy.model = policy.display().to_string();
     recipe.warm_start = None;
-    recipe.steps = repetitions + 1;
+    recipe.steps = extent.steps + 1;
+    recipe.optimizer.learning_rate = NO_LEARNING;
     recipe.evaluation.every = 0;
     recipe.evaluation.games = 1;
     recipe.evaluation.temperatures.truncate(1);
     recipe.checkpoint.every = 0;
     recipe.checkpoint.trajectories_every = 1;
-    let mut run = |algorithm: Algorithm| {
-        let name = algorithm.method().title();
-        let mut recipe = recipe.clone();
-        recipe.algorithm = algorithm.clone();
-        let mut steps = Vec::new();
-        train(&recipe, &scratch.path().join(name), &Control::default(), &mut |event| {
-            if let Event::Step(metrics, of) = event {
-                progress(&format!("{name}: step {} of {of}", metrics.step));
-                steps.push(metrics.clone());
+    let recipes = [Algorithm::Opid(Opid {}), Algorithm::Grpo(Grpo {})];
+    let recipes = recipes.map(|algorithm| Recipe { algorithm, ..recipe.clone() });
+    let mut counted = [Vec::new(), Vec::new()];
+    let mut ratios = Vec::new();
+    let mut tokens = [Tokens::default(); 2];
+    for round in 0..extent.rounds {
+        for (number, recipe) in recipes.iter().enumerate() {
+            let name = recipe.algorithm.method().title();
+            let folder = scratch.path().join(format!("{name}-{round}"));
+            let mut steps = Vec::new();
+            train(recipe, &folder, &Control::default(), &mut |event| {
+                if let Event::Step(metrics, of) = event {
+                    progress(&format!("{name}: step {} of {of}", metrics.step));
+                    steps.push(metrics.clone());
+                }
+            })?;
+            if let Some(last) = steps.last() {
+                tokens[number] = tokens_of(recipe, last, &episodes(&folder, last.step)?);
             }
-        })?;
-        summary(&recipe, &steps, &scratch.path().join(name))
-    };
-    Ok([run(Algorithm::Opid(Opid {}))?, run(Algorithm::Grpo(Grpo {}))?])
+            counted[number].extend(steps.into_iter().skip(1));
+        }
+        let pairs = counted[0].iter().zip(&counted[1]).skip(ratios.len());
+        ratios.extend(pairs.map(|(opid, grpo)| opid.seconds.total() / grpo.seconds.total().max(1e-9)));
+    }
+    let summary = |number: usize| summary(&recipes[number], &counted[number], tokens[number]);
+    Ok(Comparison { algorithms: [summary(0), summary(1)], opid_over_grpo: median(ratios) })
 }
 
 /// Writes a policy that has learned nothing, with a tokenizer for the recipe's texts.
@@ -128,9 +163,8 @@ fn random_policy(recipe: &Recipe, warm: &WarmStart, folder: &Path) -> Result<(),
     Ok(())
 }
 
-fn summary(recipe: &Recipe, steps: &[StepMetrics], run: &Path) -> Result<Measured, StepError> {
-    let counted = &steps[1.min(steps.len())..];
-    let phase = |f: fn(&Seconds) -> f64| median(counted.iter().map(|m| f(&m.seconds)).collect());
+fn summary(recipe: &Recipe, steps: &[StepMetrics], tokens: Tokens) -> Measured {
+    let phase = |f: fn(&Seconds) -> f64| median(steps.iter().map(|m| f(&m.seconds)).collect());
     let seconds = Seconds {
         rollout: phase(|s| s.rollout),
         reference: phase(|s| s.reference),
@@ -139,12 +173,8 @@ fn summary(recipe: &Recipe, steps: &[StepMetrics], run: &Path) -> Result<Measure
         update: phase(|s| s.update),
         saving: phase(|s| s.saving),
     };
-    let total = median(counted.iter().map(|m| m.seconds.total()).collect());
-    let tokens = match counted.last() {
-        None => Tokens::default(),
-        Some(metrics) => tokens(recipe, metrics, &episodes(run, metrics.step)?),
-    };
-    Ok(Measured { algorithm: recipe.algorithm.method().title(), total, seconds, tokens })
+    let total = phase(Seconds::total);
+    Measured { algorithm: recipe.algorithm.method().title(), total, seconds, tokens }
 }
 
 /// Reads the episodes of a step back.
@@ -157,7 +187,7 @@ fn episodes(run: &Path, step: u64) -> Result<Vec<Trajectory>, StepError> {
     read().map_err(|source| StepError::File { path: path.clone(), source })
 }
 
-fn tokens(recipe: &Recipe, metrics: &StepMetrics, episodes: &[Trajectory]) -> Tokens {
+fn tokens_of(recipe: &Recipe, metrics: &StepMetrics, episodes: &[Trajectory]) -> Tokens {
     let lengths: Vec<usize> = episodes.iter().flat_map(Trajectory::contexts).collect();
     let reference = usize::from(recipe.loss.kl > 0.0);
     let skills = metrics.skills.as_ref();
