@@ -39,6 +39,7 @@ pub const EXP: [f32; 6] = [8.290_307e-3, 4.189_797_5e-2, 0.166_676_37, 0.499_991
 ///
 /// It has no branch: with one, loops over it are not turned into vectors. `fused` is [`fused!`](crate::fused) of the
 /// function that the loop is in.
+#[allow(clippy::excessive_precision)]
 #[inline(always)]
 pub fn exp(x: f32, fused: bool) -> f32 {
     // `clamp` would let a NaN through, and the bits of one make no exponent.

@@ -305,7 +305,10 @@ mod tests {
             (2.0, 1.954_499_7),
             (20.0, 20.0f32),
         ] {
-            assert!((gelu_of(x) - expected).abs() < 5e-7, "{x}: {}", gelu_of(x));
+            for fused in [false, true] {
+                let got = gelu_of(x, fused);
+                assert!((got - expected).abs() < 5e-7, "{x}: {got}");
+            }
         }
     }
 }
