@@ -172,6 +172,11 @@ pub trait Analyzer: Send + Sync {
         Ok(())
     }
 
+    /// Whether `wait_for` gives answers.
+    fn answers_singly(&self) -> bool {
+        false
+    }
+
     /// What `analyze` will say of one episode of the step, as soon as it is known; nothing, as by default, where all
     /// episodes are needed for that.
     ///

@@ -9,8 +9,8 @@
 //! transcript those after the first turn, which holds the task. A turn that has no such room is left out
 //! and counted.
 //!
-//! Episodes are laid out in their order, about a batch of them at a time, and a batch is scored as soon as it is full,
-//! while the skills of later episodes may still be awaited.
+//! Episodes are laid out in their order, about a batch of them at a time. Batches that are full are scored before the
+//! skills of later episodes are awaited, or, where all are known, while the messages of later episodes are made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,6 +71,8 @@ pub struct Rescorer<'a> {
     /// Whether every response is scored without a skill, too: step skills branch off the plain history,
     /// so where both are needed of one model, the history is computed once.
     pub plain: bool,
+    /// Whether the skills of each episode are waited for, instead of those of all being known from the start.
+    pub awaited: bool,
 }
 
 /// The skills of an episode, and which of them each of its turns is scored under.
@@ -105,7 +107,11 @@ impl Rescorer<'_> {
         let mut packer = Packer::new(self.micro_batch_tokens);
         let mut group = None;
         let mut rest = rows;
+        let mut ready: Vec<Pack> = Vec::new();
         while !rest.is_empty() {
+            if self.awaited {
+                self.score_packs(&mut scorer, std::mem::take(&mut ready), &mut result);
+            }
             // A batch of episodes, so that their messages can be made at once.
             let (mut batch, mut tokens) = (Vec::new(), 0);
             while tokens < self.micro_batch_tokens
@@ -117,13 +123,15 @@ impl Rescorer<'_> {
                 tokens += t.turns.iter().map(|turn| turn.prompt.len() + turn.response.len()).sum::<usize>();
                 rest = later;
             }
-            let messages: Vec<Messages> = batch
-                .par_iter()
-                .map(|(t, _, routed)| {
-                    routed.as_ref().map_or_else(|| Ok(Messages::new()), |routed| self.messages(t, routed))
-                })
-                .collect::<Result<_, DialogueError>>()?;
-            for ((t, own, routed), messages) in batch.iter().zip(&messages) {
+            let messages = |(t, _, routed): &(&Trajectory, &[Row], Option<Routed>)| {
+                routed.as_ref().map_or_else(|| Ok(Messages::new()), |routed| self.messages(t, routed))
+            };
+            // Either leaves threads idle for moments, which the other takes.
+            let ((), messages) = rayon::join(
+                || self.score_packs(&mut scorer, std::mem::take(&mut ready), &mut result),
+                || batch.par_iter().map(messages).collect::<Result<Vec<Messages>, DialogueError>>(),
+            );
+            for ((t, own, routed), messages) in batch.iter().zip(&messages?) {
                 if group != Some(t.group) {
                     packer.end_tree();
                     group = Some(t.group);
@@ -143,14 +151,11 @@ impl Rescorer<'_> {
                         Layout::Window => self.add_windows(&mut packer, &mut result, &played),
                     }
                 }
-                for pack in packer.full() {
-                    self.score_pack(&mut scorer, &pack, &mut result);
-                }
+                ready.append(&mut packer.full());
             }
         }
-        for pack in packer.finish() {
-            self.score_pack(&mut scorer, &pack, &mut result);
-        }
+        ready.append(&mut packer.finish());
+        self.score_packs(&mut scorer, ready, &mut result);
         Ok(result)
     }
 
@@ -171,20 +176,22 @@ impl Rescorer<'_> {
         messages.into_iter().filter_map(|key| message(key).transpose()).collect()
     }
 
-    fn score_pack(&self, scorer: &mut Scorer<'_>, pack: &Pack, result: &mut SkillScores) {
-        let total = result.step.logprobs.len();
-        result.computed += pack.batch.rows();
-        let stats = scorer.score(&pack.batch, self.temperature);
-        for (stats, number) in stats.iter().zip(&pack.numbers) {
-            // The second and third `total` numbers are those under step skills and without any.
-            let (part, n) = (number / total, number % total);
-            let logprob = stats.logprob as f64;
-            match (part, &mut result.plain) {
-                (2, Some(plain)) => plain[n] = logprob,
-                (part, _) => {
-                    let scores = if part == 0 { &mut result.episode } else { &mut result.step };
-                    scores.logprobs[n] = logprob;
-                    scores.selected[n] = true;
+    fn score_packs(&self, scorer: &mut Scorer<'_>, packs: Vec<Pack>, result: &mut SkillScores) {
+        for pack in packs {
+            let total = result.step.logprobs.len();
+            result.computed += pack.batch.rows();
+            let stats = scorer.score(&pack.batch, self.temperature);
+            for (stats, number) in stats.iter().zip(&pack.numbers) {
+                // The second and third `total` numbers are those under step skills and without any.
+                let (part, n) = (number / total, number % total);
+                let logprob = stats.logprob as f64;
+                match (part, &mut result.plain) {
+                    (2, Some(plain)) => plain[n] = logprob,
+                    (part, _) => {
+                        let scores = if part == 0 { &mut result.episode } else { &mut result.step };
+                        scores.logprobs[n] = logprob;
+                        scores.selected[n] = true;
+                    }
                 }
             }
         }

@@ -80,6 +80,7 @@ impl<'a> SkillTerm<'a> {
             max_context: recipe.policy.max_context,
             micro_batch_tokens: recipe.optimizer.micro_batch_tokens,
             plain: self.scores_reference(),
+            awaited: self.analyzer.answers_singly(),
         };
         let policy = Policy { model: &learner.policy, chat: dialogue.chat() };
         let context = StepContext { step: self.step, policy: Some(policy) };

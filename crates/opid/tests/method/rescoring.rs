@@ -47,13 +47,14 @@ fn rescore(
 ) -> SkillScores {
     let layout = trajectories[0].layout;
     let (recipe, policy) = (recipe(layout), policy(layout));
-    let rescorer = Rescorer {
+    let rescorer = |awaited| Rescorer {
         model: &policy.model,
         dialogue: &policy.dialogue,
         temperature: recipe.rollout.temperature,
         max_context,
         micro_batch_tokens: recipe.optimizer.micro_batch_tokens,
         plain: true,
+        awaited,
     };
     let mut workspace = Workspace::new(&policy.model);
     let rows = rows(trajectories);
@@ -62,7 +63,10 @@ fn rescore(
         let routes = own.map(|(_, route)| *route).collect();
         Ok(analyses[episode].clone().map(|analysis| Routed { analysis, routes }))
     };
-    rescorer.score(&mut workspace, trajectories, &rows, skills).expect("scores")
+    let scores = rescorer(false).score(&mut workspace, trajectories, &rows, skills).expect("scores");
+    let awaited = rescorer(true).score(&mut workspace, trajectories, &rows, skills).expect("scores");
+    assert_eq!(awaited, scores, "the order in which things are done shows");
+    scores
 }
 
 /// The scene of a turn under a skill of its episode, or its own.

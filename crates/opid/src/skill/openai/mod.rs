@@ -158,6 +158,10 @@ impl Analyzer for OpenAi {
         Ok(())
     }
 
+    fn answers_singly(&self) -> bool {
+        true
+    }
+
     fn wait_for(&self, trajectory: &Trajectory) -> Result<Option<Answer>, StopError> {
         let question = self.asker.inquiry.question(trajectory);
         let text = question.text.clone();
