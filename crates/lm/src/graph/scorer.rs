@@ -57,6 +57,9 @@ impl Workspace {
 impl Scorer<'_> {
     /// Log-probability (of logits divided by `temperature`) and entropy of every target.
     pub fn score(&mut self, batch: &TreeBatch, temperature: f32) -> Vec<TokenStats> {
+        if batch.targets() == 0 {
+            return Vec::new();
+        }
         let (workspace, model) = (&mut *self.workspace, self.model);
         workspace.forward(model, batch, false);
         workspace.gather(model, batch);

@@ -111,7 +111,7 @@ impl Panels {
         let (words, size) = self.reset(depth, columns, format);
         let panels = columns.div_ceil(COLUMNS);
         let words = SharedMut::new(words);
-        let together = (TOGETHER / (panels * COLUMNS)).max(1);
+        let together = (TOGETHER / (panels * COLUMNS).max(1)).max(1);
         (0..size / COLUMNS).into_par_iter().step_by(together).for_each(|first| {
             let end = (first + together).min(size / COLUMNS);
             let rows = if format == Format::F32 { first..end } else { 2 * first..depth.min(2 * end) };

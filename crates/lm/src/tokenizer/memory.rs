@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::RwLock;
 
 /// Texts kept; when there are more, all are forgotten.
-const TEXTS: usize = 1 << 14;
+const TEXTS: usize = 1 << 13;
 
 /// The longest text kept, in bytes.
-const LENGTH: usize = 1 << 11;
+const LENGTH: usize = 1 << 10;
 
 /// The ids of some texts, for all threads.
 #[derive(Debug, Default)]
