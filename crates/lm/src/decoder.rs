@@ -13,7 +13,7 @@ use crate::kernels::matmul::{Output, product, wide_product};
 use crate::kernels::panel::{Matrix, Panels, bf16, bf16_pair, steps};
 use crate::kernels::rope::{self, Rope};
 use crate::kernels::tile::{COLUMNS, Format, ROWS, kernels};
-use crate::kernels::{bias, embedding, norm, swiglu};
+use crate::kernels::{bias, norm, rows, swiglu};
 use crate::model::Model;
 
 /// Keys of a page.
@@ -249,7 +249,7 @@ impl<'m> Decoder<'m> {
         ] {
             buffer.resize(len, 0.0);
         }
-        embedding::forward(&mut b.x, &w[model.layout.embedding.clone()], &b.tokens, d);
+        rows::gather(&mut b.x, Matrix::new(&w[model.layout.embedding.clone()], d), &b.tokens, d);
         let mut positions: Vec<u32> = Vec::new();
         for (l, layer) in model.layout.layers.iter().enumerate() {
             let panels = &self.layers[l];
@@ -259,8 +259,9 @@ impl<'m> Decoder<'m> {
                 bias::forward(&mut b.qkv, &w[range.clone()]);
             }
             let head_norm = head_norm(model, layer);
-            let (mut row, mut at) = (0, 0);
-            for e in group.iter_mut() {
+            let is_last = l + 1 == model.config.num_layers;
+            let mut row = 0;
+            for (number, e) in group.iter_mut().enumerate() {
                 let count = e.tokens.len();
                 let rows = &mut b.qkv[row * width..(row + count) * width];
                 positions.clear();
@@ -275,26 +276,25 @@ impl<'m> Decoder<'m> {
                     // A page that another sequence shares is copied first.
                     Arc::make_mut(&mut pages[at / PAGE]).store(at % PAGE, row, shape);
                 }
-                if l + 1 < model.config.num_layers {
+                if !is_last {
                     let out = &mut b.attended[row * qw..][..count * qw];
                     attend_pages(out, rows, pages, e.sequence.len, shape);
                 } else {
                     // Behind the last keys and values only the last token of an entry matters.
-                    let (out, before) = (&mut b.attended[at * qw..][..qw], e.sequence.len + count - 1);
+                    let (out, before) = (&mut b.attended[number * qw..][..qw], e.sequence.len + count - 1);
                     attend_pages(out, &rows[(count - 1) * width..], pages, before, shape);
-                    b.x.copy_within((row + count - 1) * d..(row + count) * d, at * d);
-                    at += 1;
+                    b.x.copy_within((row + count - 1) * d..(row + count) * d, number * d);
                 }
                 row += count;
             }
-            if at > 0 {
-                n = at;
+            if is_last {
+                n = group.len();
                 b.x.truncate(n * d);
+                b.normed.truncate(n * d);
                 b.gate_up.truncate(n * 2 * f);
                 b.act.truncate(n * f);
             }
             multiply(Output::add(&mut b.x, d), Matrix::new(&b.attended, qw), n, &panels.output);
-            b.normed.truncate(n * d);
             norm::forward(&mut b.normed, &b.x, &w[layer.mlp_norm.clone()], eps);
             multiply(Output::set(&mut b.gate_up, 2 * f), Matrix::new(&b.normed, d), n, &panels.gate_up);
             swiglu::forward(&mut b.act, &b.gate_up, f);

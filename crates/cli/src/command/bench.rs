@@ -124,7 +124,7 @@ fn measure_load(args: &LoadArgs) -> anyhow::Result<()> {
     }
     let mut text =
         "environment   episodes      steps     tasks    steps/s  resident MB after each tenth\n".to_owned();
-    for m in measured {
+    for m in &measured {
         let resident: Vec<String> =
             m.resident.iter().map(|bytes| format!("{:.0}", *bytes as f64 / 1e6)).collect();
         text.push_str(&format!(

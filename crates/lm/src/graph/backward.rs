@@ -8,7 +8,7 @@ use crate::batch::TreeBatch;
 use crate::kernels::matmul::{CHUNK, Output, gradient, product};
 use crate::kernels::panel::Matrix;
 use crate::kernels::tile::kernels;
-use crate::kernels::{attention, bias, embedding, norm, rope, swiglu};
+use crate::kernels::{attention, bias, norm, rope, rows, swiglu};
 use crate::model::Model;
 
 impl Workspace {
@@ -38,9 +38,7 @@ impl Workspace {
             });
         bias::backward(&mut grad[final_norm.clone()], norm_grads);
         dx.fill(0.0);
-        for (row, &place) in back.chunks_exact(d).zip(&self.outputs.places) {
-            bias::backward(&mut dx[place as usize * d..][..d], row);
-        }
+        rows::scatter(dx, back, &self.outputs.places, d);
         for (l, layer) in model.layout.layers.iter().enumerate().rev() {
             if self.recompute {
                 self.layer(model, batch, l, Purpose::Again);
@@ -96,7 +94,8 @@ impl Workspace {
             self.operand.fill(Matrix::new(attended, qw), m, qw, format);
             gradient(&mut grad[layer.output.clone()], Matrix::new(dx_next, d), d, &self.operand);
             if is_last {
-                scatter(dx, &dx_next[..m * d], queries.rows(), d);
+                dx.fill(0.0);
+                rows::scatter(dx, &dx_next[..m * d], queries.rows(), d);
             } else {
                 (dx, dx_next) = (dx_next, dx);
             }
@@ -178,15 +177,7 @@ impl Workspace {
             gradient(&mut grad[layer.qkv.clone()], Matrix::new(dqkv, width), width, &self.operand);
             (dx, dx_next) = (dx_next, dx);
         }
-        embedding::backward(&mut grad[model.layout.embedding.clone()], dx, batch.tokens(), d);
+        rows::scatter(&mut grad[model.layout.embedding.clone()], dx, batch.tokens(), d);
         self.dx = buffers;
-    }
-}
-
-/// Rows of zeros but for those given.
-fn scatter(to: &mut [f32], from: &[f32], rows: &[u32], width: usize) {
-    to.fill(0.0);
-    for (from, &row) in from.chunks_exact(width).zip(rows) {
-        to[row as usize * width..][..width].copy_from_slice(from);
     }
 }

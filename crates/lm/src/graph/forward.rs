@@ -10,7 +10,7 @@ use crate::kernels::buffer::Buffer;
 use crate::kernels::matmul::{CHUNK, Output, product};
 use crate::kernels::panel::Matrix;
 use crate::kernels::tile::kernels;
-use crate::kernels::{attention, bias, embedding, norm, rope, swiglu};
+use crate::kernels::{attention, bias, norm, rope, rows, swiglu};
 use crate::model::Model;
 
 thread_local! {
@@ -55,7 +55,7 @@ impl Workspace {
         self.outputs.choose(batch);
         self.distinct.choose(batch, model.config.vocab_size);
         let weight = &model.weights[model.layout.embedding.clone()];
-        embedding::forward(self.x.take(n * d), weight, batch.tokens(), d);
+        rows::gather(self.x.take(n * d), Matrix::new(weight, d), batch.tokens(), d);
         let purpose = if keep { Purpose::Train } else { Purpose::Score };
         for l in 0..layers {
             self.layer(model, batch, l, purpose);
@@ -89,12 +89,11 @@ impl Workspace {
         };
         // Of the first layer, once for each token of the vocabulary that occurs.
         let distinct = if l == 0 { &self.distinct.tokens[..] } else { &[] };
+        let embedded = self.distinct.x.take(distinct.len() * d);
+        rows::gather(embedded, Matrix::new(&w[model.layout.embedding.clone()], d), distinct, d);
         let table = self.distinct.qkv.take(distinct.len() * width);
-        table.par_chunks_mut(CHUNK * width).zip(distinct.par_chunks(CHUNK)).for_each(|(qkv, tokens)| {
-            with_scratch([tokens.len() * d; 2], |[x, normed]| {
-                embedding::forward(x, &w[model.layout.embedding.clone()], tokens, d);
-                project(qkv, x, normed);
-            });
+        table.par_chunks_mut(CHUNK * width).zip(embedded.par_chunks(CHUNK * d)).for_each(|(qkv, x)| {
+            with_scratch([x.len()], |[normed]| project(qkv, x, normed));
         });
         let (table, places) = (&*table, &self.distinct.places);
         // Widths of what is saved; where it is not, pieces of width 0 stand for it.
@@ -138,8 +137,8 @@ impl Workspace {
         let m = queries.rows().len();
         let (q, x) = if is_last {
             let (q, last) = (saved.queries.take(m * qw), self.last.take(m * d));
-            gather(q, Matrix::new(qkv, width), queries.rows(), qw);
-            gather(last, Matrix::new(x, d), queries.rows(), d);
+            rows::gather(q, Matrix::new(qkv, width), queries.rows(), qw);
+            rows::gather(last, Matrix::new(x, d), queries.rows(), d);
             (Matrix::new(q, qw), last)
         } else {
             (Matrix::new(qkv, width), x)
@@ -170,13 +169,4 @@ impl Workspace {
                 });
             });
     }
-}
-
-/// Copies the given rows, of `width` floats each.
-pub(super) fn gather(to: &mut [f32], from: Matrix<'_>, rows: &[u32], width: usize) {
-    to.par_chunks_mut(CHUNK * width).zip(rows.par_chunks(CHUNK)).for_each(|(to, rows)| {
-        for (to, &row) in to.chunks_exact_mut(width).zip(rows) {
-            to.copy_from_slice(&from.from(row as usize, 0).data[..width]);
-        }
-    });
 }

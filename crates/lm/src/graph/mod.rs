@@ -10,10 +10,10 @@ use crate::kernels::attention::{HeadPanels, Queries};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::head::{self, Head, HeadBuffers, HeadGrad, LossGrad, TokenStats};
 use crate::kernels::matmul::CHUNK;
-use crate::kernels::norm;
 use crate::kernels::panel::{Matrix, Panels};
 use crate::kernels::rope::{HeadNorm, Rope};
 use crate::kernels::tile::kernels;
+use crate::kernels::{norm, rows};
 use crate::model::Model;
 use crate::parameters::Layer;
 
@@ -88,6 +88,8 @@ struct Distinct {
     places: Vec<u32>,
     /// By token of the vocabulary, its place, where it has one.
     of_token: Vec<u32>,
+    /// Their embeddings.
+    x: Buffer<f32>,
     /// Queries, keys and values of these tokens.
     qkv: Buffer<f32>,
 }
@@ -280,12 +282,8 @@ impl Workspace {
         let hidden = self.hidden.take(batch.targets() * d);
         let normed = self.hidden_normed.take(batch.targets() * d);
         let weight = &model.weights[model.layout.final_norm.clone()];
-        let places = self.outputs.places.par_chunks(CHUNK);
-        let pieces = hidden.par_chunks_mut(CHUNK * d).zip(normed.par_chunks_mut(CHUNK * d)).zip(places);
-        pieces.for_each(|((hidden, normed), places)| {
-            for (row, &source) in hidden.chunks_exact_mut(d).zip(places) {
-                row.copy_from_slice(&last[source as usize * d..(source as usize + 1) * d]);
-            }
+        rows::gather(hidden, Matrix::new(last, d), &self.outputs.places, d);
+        normed.par_chunks_mut(CHUNK * d).zip(hidden.par_chunks(CHUNK * d)).for_each(|(normed, hidden)| {
             norm::forward(normed, hidden, weight, model.config.rms_norm_eps as f32);
         });
     }

@@ -9,13 +9,13 @@
 pub mod attention;
 pub mod bias;
 pub mod buffer;
-pub mod embedding;
 pub mod head;
 pub mod math;
 pub mod matmul;
 pub mod norm;
 pub mod panel;
 pub mod rope;
+pub mod rows;
 pub mod swiglu;
 pub mod tile;
 

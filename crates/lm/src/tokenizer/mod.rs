@@ -242,14 +242,14 @@ impl Tokenizer {
                 match tokens {
                     None => plain.push_str(&text[start..end]),
                     Some(tokens) => {
-                        self.memory.recall(&plain, &mut ids, |ids| self.encode_plain(&plain, ids))?;
+                        self.encode_plain(&plain, &mut ids)?;
                         plain.clear();
                         ids.extend(tokens.iter().map(|token| token.id));
                     }
                 }
             }
         }
-        self.memory.recall(&plain, &mut ids, |ids| self.encode_plain(&plain, ids))?;
+        self.encode_plain(&plain, &mut ids)?;
         Ok(ids)
     }
 
@@ -258,6 +258,10 @@ impl Tokenizer {
         if text.is_empty() {
             return Ok(());
         }
+        self.memory.recall(text, ids, |ids| self.encode_anew(text, ids))
+    }
+
+    fn encode_anew(&self, text: &str, ids: &mut Vec<u32>) -> tokenizers::Result<()> {
         let mut words = PreTokenizedString::from(text);
         if let Some(normalizer) = self.inner.get_normalizer() {
             words.normalize(|word| normalizer.normalize(word))?;
